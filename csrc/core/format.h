@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Layout of .ekm files. Made by `python -m edgekit.format.generate` from
+ * edgekit/format/schema.py; docs/FORMAT.md explains it. Do not edit.
+ */
+#ifndef EK_FORMAT_H
+#define EK_FORMAT_H
+
+#include <stdint.h>
+
+#define EK_FORMAT_MAGIC {0x89, 0x45, 0x4B, 0x4D, 0x0D, 0x0A, 0x1A, 0x0A}
+#define EK_FORMAT_VERSION_MAJOR 1
+#define EK_FORMAT_VERSION_MINOR 0
+#define EK_SECTION_ALIGN 64u
+#define EK_FORMAT_MAX_RANK 6
+#define EK_SECTION_SLOTS 12
+#define EK_MAX_FILE_BYTES 2147483647u
+#define EK_MAX_ARENA_BYTES 2147483647u
+#define EK_NO_INDEX 0xFFFFFFFFu
+#define EK_SCALE_MIN 0x1.0000000000000p-96f
+#define EK_SCALE_MAX 0x1.0000000000000p+64f
+
+#define EK_SECTION_TENSORS 0
+#define EK_SECTION_QUANTS 1
+#define EK_SECTION_OPS 2
+#define EK_SECTION_SUBPROGRAMS 3
+#define EK_SECTION_IOS 4
+#define EK_SECTION_STRINGS 5
+#define EK_SECTION_DEBUG 6
+#define EK_SECTION_WEIGHTS 7
+#define EK_SECTION_STATE 8
+
+#define EK_DTYPE_I8 1
+#define EK_DTYPE_U8 2
+#define EK_DTYPE_I16 3
+#define EK_DTYPE_I32 4
+#define EK_DTYPE_I64 5
+#define EK_DTYPE_F32 6
+#define EK_DTYPE_I4 7
+#define EK_DTYPE_I2 8
+#define EK_DTYPE_I1 9
+
+#define EK_REGION_IO 0
+#define EK_REGION_ARENA 1
+#define EK_REGION_STATE 2
+#define EK_REGION_READONLY 3
+
+#define EK_ENCODING_DENSE 0
+#define EK_ENCODING_INTERLEAVED 1
+#define EK_ENCODING_SPARSE 2
+#define EK_ENCODING_CODEBOOK 3
+
+#define EK_GRANULARITY_TENSOR 0
+#define EK_GRANULARITY_AXIS 1
+#define EK_GRANULARITY_GROUP 2
+
+#define EK_OPCODE_QUANTIZE 1
+#define EK_OPCODE_DEQUANTIZE 2
+#define EK_OPCODE_CONV2D 3
+#define EK_OPCODE_DEPTHWISE_CONV2D 4
+#define EK_OPCODE_DENSE 5
+#define EK_OPCODE_MATMUL 6
+#define EK_OPCODE_ADD 7
+#define EK_OPCODE_MUL 8
+#define EK_OPCODE_MAX_POOL 9
+#define EK_OPCODE_AVERAGE_POOL 10
+#define EK_OPCODE_LUT 11
+#define EK_OPCODE_PRELU 12
+#define EK_OPCODE_SOFTMAX 13
+#define EK_OPCODE_RESHAPE 14
+#define EK_OPCODE_TRANSPOSE 15
+#define EK_OPCODE_SLICE 16
+#define EK_OPCODE_PAD 17
+#define EK_OPCODE_CONCAT 18
+#define EK_OPCODE_RESIZE_NEAREST 19
+#define EK_OPCODE_CALL 20
+
+#define EK_FEATURE_INTERLEAVED_WEIGHTS 0x1u
+#define EK_FEATURE_SPARSE_WEIGHTS 0x2u
+#define EK_FEATURE_CODEBOOK_WEIGHTS 0x4u
+#define EK_FEATURE_STATE 0x8u
+#define EK_FEATURE_SUBPROGRAMS 0x10u
+#define EK_FEATURE_INT16_ACTIVATIONS 0x20u
+#define EK_FEATURE_SUB_BYTE_WEIGHTS 0x40u
+#define EK_FEATURE_FLOAT_OPERATORS 0x80u
+#define EK_FEATURE_GROUP_QUANTIZATION 0x100u
+#define EK_FEATURE_INT64_TENSORS 0x200u
+
+/* The first bytes of every file. */
+typedef struct ek_file_header {
+    uint8_t magic[8]; /* 89 45 4B 4D 0D 0A 1A 0A */
+    uint16_t version_major; /* 1 */
+    uint16_t version_minor; /* 0 */
+    uint32_t program_checksum; /* CRC-32 of bytes [0, program_bytes) with this field zero */
+    uint32_t weights_checksum; /* CRC-32 of bytes [program_bytes, file_bytes) */
+    uint32_t file_bytes; /* size of the whole file, at most 2^31 - 1 */
+    uint64_t required_features; /* bitmap of `Feature`; a reader refuses a bit it does not know */
+    uint32_t program_bytes; /* offset of the first byte that the program checksum leaves out; a multiple of 64 */
+    uint32_t arena_bytes; /* size of the ARENA region, at most 2^31 - 1 */
+    uint32_t state_bytes; /* size of the STATE region */
+    uint32_t reserved[3]; /* zero */
+    uint32_t section[24]; /* pairs of offset and size in bytes, indexed by `Section`; offsets are multiples of 64 */
+} ek_file_header;
+_Static_assert(sizeof(ek_file_header) == 152, "ek_file_header");
+
+/* One tensor of the program. */
+typedef struct ek_tensor_record {
+    uint8_t dtype; /* `Dtype` */
+    uint8_t rank; /* 0 to 6 */
+    uint8_t region; /* `Region` */
+    uint8_t encoding; /* `Encoding`; DENSE outside READONLY */
+    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; else 0 */
+    uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; else 0 */
+    uint16_t reserved; /* zero */
+    uint16_t first_op; /* index of the operator that writes it; 0 for READONLY, STATE and inputs */
+    uint16_t last_op; /* index of the last operator that reads it; for an output, the last operator */
+    uint32_t offset; /* in its region; IO: index in IOS */
+    uint32_t bytes; /* stored size */
+    uint32_t quant; /* index in QUANTS, or 0xFFFFFFFF */
+    uint32_t dims[6]; /* dimensions, outermost first, zero behind `rank` */
+} ek_tensor_record;
+_Static_assert(sizeof(ek_tensor_record) == 48, "ek_tensor_record");
+
+/* Scales and zero points: real = scale * (q - zero_point). */
+typedef struct ek_quant_record {
+    uint8_t granularity; /* `Granularity` */
+    uint8_t axis; /* AXIS and GROUP: the dimension the scales run along */
+    uint16_t reserved; /* zero */
+    uint32_t group; /* GROUP: elements along `axis` that share a scale; else 0 */
+    float scale; /* TENSOR: the scale */
+    int32_t zero_point; /* TENSOR: the zero point */
+    uint32_t scales_offset; /* AXIS, GROUP: float32 scales, offset in WEIGHTS */
+    uint32_t zero_points_offset; /* AXIS, GROUP: int32 zero points, offset in WEIGHTS; 0xFFFFFFFF when all are zero */
+} ek_quant_record;
+_Static_assert(sizeof(ek_quant_record) == 24, "ek_quant_record");
+
+/* A run of operators; number 0 is the model. */
+typedef struct ek_subprogram_record {
+    uint32_t first_op; /* index of the first operator */
+    uint32_t op_count; /* number of operators */
+    uint32_t repeat; /* how many times a CALL runs it */
+    uint32_t reserved; /* zero */
+} ek_subprogram_record;
+_Static_assert(sizeof(ek_subprogram_record) == 16, "ek_subprogram_record");
+
+/* One named input or output, inputs first, in the model's order. */
+typedef struct ek_io_record {
+    uint32_t name; /* offset in STRINGS of the zero-terminated UTF-8 name */
+    uint16_t tensor; /* index of its tensor, in region IO */
+    uint8_t output; /* 0 input, 1 output */
+    uint8_t reserved; /* zero */
+} ek_io_record;
+_Static_assert(sizeof(ek_io_record) == 8, "ek_io_record");
+
+/* Head of an operator record. Behind it stand n_inputs + n_outputs uint16 tensor indexes, padded with zero to a multiple of 4 bytes, then the opcode's parameters. */
+typedef struct ek_op_record {
+    uint16_t bytes; /* whole record, a multiple of 4 */
+    uint8_t opcode; /* `Opcode` */
+    uint8_t version; /* of the parameters, 1 */
+    uint8_t n_inputs; /* input tensors */
+    uint8_t n_outputs; /* output tensors */
+    uint16_t reserved; /* zero */
+} ek_op_record;
+_Static_assert(sizeof(ek_op_record) == 8, "ek_op_record");
+
+/* Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is output dimension i and which becomes the output by a table of 256 int8 per channel. */
+typedef struct ek_quantize_params {
+    uint8_t perm[6]; /* float32 layout */
+    uint8_t raw_perm[6]; /* raw layout */
+    uint8_t raw_dtype; /* I8 or U8, or 0 where no table is recorded */
+    uint8_t table_axis; /* output dimension that selects the table */
+    uint16_t reserved; /* zero */
+    uint32_t table_count; /* 1, or the size of dimension `table_axis` */
+    uint32_t table; /* offset in WEIGHTS of int8[table_count][256], indexed by the raw byte (I8: value + 128) */
+} ek_quantize_params;
+_Static_assert(sizeof(ek_quantize_params) == 24, "ek_quantize_params");
+
+/* Input 0 the int8 tensor, output 0 the caller's float32 array, whose dimension i is input dimension perm[i]. */
+typedef struct ek_dequantize_params {
+    uint8_t perm[6]; /* layout */
+    uint16_t reserved; /* zero */
+} ek_dequantize_params;
+_Static_assert(sizeof(ek_dequantize_params) == 8, "ek_dequantize_params");
+
+/* x[N,H,W,C], w[O,KH,KW,C/groups] -> y[N,OH,OW,O]. */
+typedef struct ek_conv2d_params {
+    uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
+    uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
+    uint16_t stride_h; /* rows between windows, at least 1 */
+    uint16_t stride_w; /* columns between windows, at least 1 */
+    uint16_t dilation_h; /* rows between taps, at least 1 */
+    uint16_t dilation_w; /* columns between taps, at least 1 */
+    uint16_t pad_top; /* rows of padding */
+    uint16_t pad_left; /* columns of padding */
+    uint16_t pad_bottom; /* rows of padding */
+    uint16_t pad_right; /* columns of padding */
+    uint32_t groups; /* divides C and O */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_conv2d_params;
+_Static_assert(sizeof(ek_conv2d_params) == 36, "ek_conv2d_params");
+
+/* x[N,H,W,C], w[KH,KW,O] -> y[N,OH,OW,O]; O is a multiple of C and output channel o reads input channel o / (O / C). */
+typedef struct ek_depthwise_conv2d_params {
+    uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
+    uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
+    uint16_t stride_h; /* rows between windows, at least 1 */
+    uint16_t stride_w; /* columns between windows, at least 1 */
+    uint16_t dilation_h; /* rows between taps, at least 1 */
+    uint16_t dilation_w; /* columns between taps, at least 1 */
+    uint16_t pad_top; /* rows of padding */
+    uint16_t pad_left; /* columns of padding */
+    uint16_t pad_bottom; /* rows of padding */
+    uint16_t pad_right; /* columns of padding */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_depthwise_conv2d_params;
+_Static_assert(sizeof(ek_depthwise_conv2d_params) == 32, "ek_depthwise_conv2d_params");
+
+/* x[..., K], w[O, K] -> y[..., O]. */
+typedef struct ek_dense_params {
+    uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
+    uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_dense_params;
+_Static_assert(sizeof(ek_dense_params) == 16, "ek_dense_params");
+
+/* a[..., M, K], b[..., K, N] -> y[..., M, N], both activations; batch dimensions are equal, or 1 in b. */
+typedef struct ek_matmul_params {
+    float multiplier; /* f32(f32(sa * sb) / sy) */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_matmul_params;
+_Static_assert(sizeof(ek_matmul_params) == 12, "ek_matmul_params");
+
+/* a, b -> y with NumPy broadcasting to y; subtraction is a negative multiplier_b. */
+typedef struct ek_add_params {
+    float multiplier_a; /* f32(sa / sy) */
+    float multiplier_b; /* f32(sb / sy), negated to subtract */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_add_params;
+_Static_assert(sizeof(ek_add_params) == 16, "ek_add_params");
+
+/* a, b -> y with NumPy broadcasting to y. */
+typedef struct ek_mul_params {
+    float multiplier; /* f32(f32(sa * sb) / sy) */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_mul_params;
+_Static_assert(sizeof(ek_mul_params) == 12, "ek_mul_params");
+
+/* x[N,H,W,C] -> y[N,OH,OW,C]; padding is ignored. */
+typedef struct ek_max_pool_params {
+    uint16_t kernel_h; /* rows of the window */
+    uint16_t kernel_w; /* columns of the window */
+    uint16_t stride_h; /* rows between windows, at least 1 */
+    uint16_t stride_w; /* columns between windows, at least 1 */
+    uint16_t dilation_h; /* rows between taps, at least 1 */
+    uint16_t dilation_w; /* columns between taps, at least 1 */
+    uint16_t pad_top; /* rows of padding */
+    uint16_t pad_left; /* columns of padding */
+    uint16_t pad_bottom; /* rows of padding */
+    uint16_t pad_right; /* columns of padding */
+} ek_max_pool_params;
+_Static_assert(sizeof(ek_max_pool_params) == 20, "ek_max_pool_params");
+
+/* x[N,H,W,C] -> y[N,OH,OW,C]; n counts the window's positions inside the input, and with count_include_pad those inside input and padding. */
+typedef struct ek_average_pool_params {
+    uint16_t kernel_h; /* rows of the window */
+    uint16_t kernel_w; /* columns of the window */
+    uint16_t stride_h; /* rows between windows, at least 1 */
+    uint16_t stride_w; /* columns between windows, at least 1 */
+    uint16_t dilation_h; /* rows between taps, at least 1 */
+    uint16_t dilation_w; /* columns between taps, at least 1 */
+    uint16_t pad_top; /* rows of padding */
+    uint16_t pad_left; /* columns of padding */
+    uint16_t pad_bottom; /* rows of padding */
+    uint16_t pad_right; /* columns of padding */
+    uint32_t count_include_pad; /* 0 or 1 */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_average_pool_params;
+_Static_assert(sizeof(ek_average_pool_params) == 32, "ek_average_pool_params");
+
+/* y = table[x + 128]. */
+typedef struct ek_lut_params {
+    uint32_t table; /* int8[256], offset in WEIGHTS */
+} ek_lut_params;
+_Static_assert(sizeof(ek_lut_params) == 4, "ek_lut_params");
+
+/* x[..., C] -> y[..., C]. */
+typedef struct ek_prelu_params {
+    float multiplier; /* f32(sx / sy), for q >= zx */
+    uint32_t negative; /* float32 per channel f32(f32(sx * slope) / sy), any sign or zero, offset in WEIGHTS */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_prelu_params;
+_Static_assert(sizeof(ek_prelu_params) == 16, "ek_prelu_params");
+
+/* Over the last dimension. t = table[max - q]; k = f32(inverse_scale / f32(sum t)); y = sat(rne(f32(f32(t) * k)) + zy). */
+typedef struct ek_softmax_params {
+    uint32_t table; /* uint32[256], offset in WEIGHTS; table[0] * (last dimension) below 2^31, none above table[0], at most 2^24 */
+    float inverse_scale; /* f32(1 / sy) */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_softmax_params;
+_Static_assert(sizeof(ek_softmax_params) == 16, "ek_softmax_params");
+
+/* Output dimension i is input dimension perm[i]. */
+typedef struct ek_transpose_params {
+    uint8_t perm[6]; /* a permutation of the rank */
+    uint16_t reserved; /* zero */
+} ek_transpose_params;
+_Static_assert(sizeof(ek_transpose_params) == 8, "ek_transpose_params");
+
+/* y[i] = x[start + i * step] in every dimension. */
+typedef struct ek_slice_params {
+    int32_t start[6]; /* first index */
+    int32_t step[6]; /* not zero; 1 behind the rank */
+} ek_slice_params;
+_Static_assert(sizeof(ek_slice_params) == 48, "ek_slice_params");
+
+/* Constant padding. */
+typedef struct ek_pad_params {
+    uint32_t before[6]; /* elements in front, per dimension */
+    int32_t value; /* the quantized constant */
+} ek_pad_params;
+_Static_assert(sizeof(ek_pad_params) == 28, "ek_pad_params");
+
+/* All inputs along `axis`; scales are equal. */
+typedef struct ek_concat_params {
+    uint32_t axis; /* dimension */
+} ek_concat_params;
+_Static_assert(sizeof(ek_concat_params) == 4, "ek_concat_params");
+
+/* y[n,i,j,c] = x[n,rows[i],cols[j],c]. */
+typedef struct ek_resize_nearest_params {
+    uint32_t rows; /* uint16 per output row, offset in WEIGHTS */
+    uint32_t cols; /* uint16 per output column, offset in WEIGHTS */
+} ek_resize_nearest_params;
+_Static_assert(sizeof(ek_resize_nearest_params) == 8, "ek_resize_nearest_params");
+
+/* Runs a subprogram its `repeat` times. */
+typedef struct ek_call_params {
+    uint32_t subprogram; /* index, not 0 */
+} ek_call_params;
+_Static_assert(sizeof(ek_call_params) == 4, "ek_call_params");
+
+#endif /* EK_FORMAT_H */

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what repeats `schema.py`: the C header and the tables of docs/FORMAT.md.
+
+Run from a checkout: `python -m edgekit.format.generate`; `--check` only compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import IntEnum
+from pathlib import Path
+
+from edgekit.format import schema
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER_PATH = ROOT / "csrc" / "core" / "format.h"
+SPEC_PATH = ROOT / "docs" / "FORMAT.md"
+
+_STRUCTS = (
+    schema.HEADER, schema.TENSOR, schema.QUANT, schema.SUBPROGRAM, schema.IO, schema.OP_HEADER,
+    *(s for s in schema.OP_PARAMS.values() if s.fields),
+)  # fmt: skip
+_ENUMS = (schema.Section, schema.Dtype, schema.Region, schema.Encoding, schema.Granularity,
+          schema.Opcode)  # fmt: skip
+
+
+def _screaming(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def c_header() -> str:
+    """The text of csrc/core/format.h."""
+    out = [
+        "/* SPDX-License-Identifier: Apache-2.0",
+        " *",
+        " * Layout of .ekm files. Made by `python -m edgekit.format.generate` from",
+        " * edgekit/format/schema.py; docs/FORMAT.md explains it. Do not edit.",
+        " */",
+        "#ifndef EK_FORMAT_H",
+        "#define EK_FORMAT_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        "#define EK_FORMAT_MAGIC {" + ", ".join(f"0x{b:02X}" for b in schema.MAGIC) + "}",
+        f"#define EK_FORMAT_VERSION_MAJOR {schema.VERSION_MAJOR}",
+        f"#define EK_FORMAT_VERSION_MINOR {schema.VERSION_MINOR}",
+        f"#define EK_SECTION_ALIGN {schema.SECTION_ALIGN}u",
+        f"#define EK_FORMAT_MAX_RANK {schema.MAX_RANK}",
+        f"#define EK_SECTION_SLOTS {schema.SECTION_SLOTS}",
+        f"#define EK_MAX_FILE_BYTES {schema.MAX_FILE_BYTES}u",
+        f"#define EK_MAX_ARENA_BYTES {schema.MAX_ARENA_BYTES}u",
+        f"#define EK_NO_INDEX 0x{schema.NO_INDEX:08X}u",
+        f"#define EK_SCALE_MIN {schema.SCALE_MIN.hex()}f",
+        f"#define EK_SCALE_MAX {schema.SCALE_MAX.hex()}f",
+        "",
+    ]
+    for enum in _ENUMS:
+        out += [f"#define EK_{_screaming(enum.__name__)}_{m.name} {m.value}" for m in enum]
+        out.append("")
+    out += [f"#define EK_FEATURE_{m.name} 0x{m.value:X}u" for m in schema.Feature]
+    out.append("")
+    for struct in _STRUCTS:
+        out.append(f"/* {struct.doc} */")
+        out.append(f"typedef struct ek_{struct.name} {{")
+        for f in struct.fields:
+            ctype = f.ctype if f.ctype == "float" else f.ctype + "_t"
+            array = f"[{f.count}]" if f.count else ""
+            out.append(f"    {ctype} {f.name}{array}; /* {f.doc} */")
+        out.append(f"}} ek_{struct.name};")
+        out.append(
+            f'_Static_assert(sizeof(ek_{struct.name}) == {struct.dtype.itemsize}, "ek_{struct.name}");'
+        )
+        out.append("")
+    out.append("#endif /* EK_FORMAT_H */")
+    return "\n".join(out) + "\n"
+
+
+def _table(struct: schema.Struct) -> str:
+    rows = ["| offset | type | name | meaning |", "| ---: | --- | --- | --- |"]
+    for f in struct.fields:
+        offset = struct.dtype.fields[f.name][1]
+        array = f"[{f.count}]" if f.count else ""
+        rows.append(f"| {offset} | {f.ctype}{array} | `{f.name}` | {f.doc} |")
+    return "\n".join([struct.doc, "", *rows, "", f"{struct.dtype.itemsize} bytes."])
+
+
+def _values(enum: type[IntEnum]) -> str:
+    return "\n".join(["| value | name |", "| ---: | --- |", *(f"| {m.value} | {m.name} |" for m in enum)])
+
+
+def spec_text(text: str) -> str:
+    """`text` of docs/FORMAT.md with every generated block refreshed.
+
+    A block stands between `<!-- struct NAME -->` or `<!-- enum NAME -->` and `<!-- end -->`.
+    """
+    blocks = {f"struct {s.name}": _table(s) for s in _STRUCTS}
+    blocks |= {f"enum {e.__name__}": _values(e) for e in (*_ENUMS, schema.Feature)}
+
+    def fill(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->"
+
+    return re.sub(r"<!-- ((?:struct|enum) \w+) -->\n.*?<!-- end -->", fill, text, flags=re.S)
+
+
+def main() -> int:
+    stale = 0
+    for path, text in (
+        (HEADER_PATH, c_header()),
+        (SPEC_PATH, spec_text(SPEC_PATH.read_text()) if SPEC_PATH.exists() else None),
+    ):
+        if text is None or (path.exists() and path.read_text() == text):
+            continue
+        stale += 1
+        if "--check" in sys.argv[1:]:
+            print(f"{path.relative_to(ROOT)} is stale: run python -m edgekit.format.generate")
+        else:
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

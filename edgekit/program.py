@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer program: what a `.ekm` file says, as Python objects.
+
+`quantize` makes a `Program`, `plan` places its tensors, `format` writes and reads it,
+`reference` executes it, `export` spells it as ONNX. Operators mirror `format.schema.Opcode`
+one to one; docs/ARITHMETIC.md defines what each computes. Weights are canonical here,
+whatever encoding the file uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+import numpy as np
+
+from edgekit.format.schema import Dtype, Opcode, Region
+
+Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]
+"""top, left, bottom, right"""
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Per-tensor quantization: real = scale * (q - zero_point). `scale` is a binary32."""
+
+    scale: np.float32
+    zero_point: int
+
+
+@dataclass
+class Tensor:
+    """A tensor of the program.
+
+    Constants have `data` (canonical order) and region READONLY. `offset` is the planner's
+    byte offset of an ARENA tensor, the index in inputs + outputs of an IO tensor. `source` and
+    `source_perm` are those of `graph.Value`; they are not stored in the file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Dtype = Dtype.I8
+    quant: Quant | None = None
+    region: Region = Region.ARENA
+    data: np.ndarray | None = None
+    offset: int | None = None
+    source: str | None = None
+    source_perm: tuple[int, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass
+class Op:
+    """One operator; `inputs` and `outputs` name tensors, `name` the ONNX node it came from."""
+
+    opcode: ClassVar[Opcode]
+    inplace: ClassVar[tuple[int, ...]] = ()
+    """Inputs whose memory the output may take over exactly, if that input dies here and has the
+    output's size; the planner adds the conditions of broadcasting."""
+
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+
+
+@dataclass
+class Quantize(Op):
+    """float32 `x` of the caller -> int8. `raw_table` int8[1 or C][256] turns raw bytes into the same tensor."""
+
+    opcode = Opcode.QUANTIZE
+    perm: tuple[int, ...]
+    raw_dtype: Dtype | None = None
+    raw_perm: tuple[int, ...] | None = None
+    raw_table: np.ndarray | None = None
+    table_axis: int = 0
+
+
+@dataclass
+class Dequantize(Op):
+    """int8 -> float32 of the caller; array dimension i is tensor dimension perm[i]."""
+
+    opcode = Opcode.DEQUANTIZE
+    perm: tuple[int, ...]
+
+
+@dataclass
+class Accumulate(Op):
+    """What conv, depthwise conv and dense share. inputs: x, w (int8 constant).
+
+    Attributes:
+        bias: int32[O], scale sx * weight_scale.
+        weight_scale: float32[O].
+        lo, hi: output clamp, int8.
+    """
+
+    bias: np.ndarray
+    weight_scale: np.ndarray
+    lo: int
+    hi: int
+
+
+@dataclass
+class Conv2D(Accumulate):
+    """x[N,H,W,C], w[O,KH,KW,C/groups] -> y[N,OH,OW,O]."""
+
+    opcode = Opcode.CONV2D
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    groups: int = 1
+
+
+@dataclass
+class DepthwiseConv2D(Accumulate):
+    """x[N,H,W,C], w[KH,KW,O] -> y[N,OH,OW,O]; output channel o reads input channel o // (O // C)."""
+
+    opcode = Opcode.DEPTHWISE_CONV2D
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+
+
+@dataclass
+class Dense(Accumulate):
+    """x[...,K], w[O,K] -> y[...,O]."""
+
+    opcode = Opcode.DENSE
+
+
+@dataclass
+class MatMul(Op):
+    """a[...,M,K], b[...,K,N], two activations -> y[...,M,N]."""
+
+    opcode = Opcode.MATMUL
+    lo: int
+    hi: int
+
+
+@dataclass
+class Add(Op):
+    """a + b, or a - b with `subtract`, broadcast to y."""
+
+    opcode = Opcode.ADD
+    inplace = (0, 1)
+    lo: int
+    hi: int
+    subtract: bool = False
+
+
+@dataclass
+class Mul(Op):
+    """a * b, broadcast to y."""
+
+    opcode = Opcode.MUL
+    inplace = (0, 1)
+    lo: int
+    hi: int
+
+
+@dataclass
+class MaxPool(Op):
+    """x[N,H,W,C]; padding is ignored; the scale is kept."""
+
+    opcode = Opcode.MAX_POOL
+    kernel: Pair
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+
+
+@dataclass
+class AveragePool(Op):
+    """x[N,H,W,C]; the divisor counts positions inside the input (and padding, if asked)."""
+
+    opcode = Opcode.AVERAGE_POOL
+    kernel: Pair
+    lo: int
+    hi: int
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    count_include_pad: bool = False
+
+
+@dataclass
+class Lut(Op):
+    """y = table[x + 128], int8[256]."""
+
+    opcode = Opcode.LUT
+    inplace = (0,)
+    table: np.ndarray
+
+
+@dataclass
+class PRelu(Op):
+    """x[...,C]; `slope` float32[C]."""
+
+    opcode = Opcode.PRELU
+    inplace = (0,)
+    slope: np.ndarray
+    lo: int
+    hi: int
+
+
+@dataclass
+class Softmax(Op):
+    """Over the last dimension; `table` uint32[256] of scaled exp(-sx * d)."""
+
+    opcode = Opcode.SOFTMAX
+    inplace = (0,)
+    table: np.ndarray
+    lo: int = -128
+    hi: int = 127
+
+
+@dataclass
+class Reshape(Op):
+    """The same bytes under another shape."""
+
+    opcode = Opcode.RESHAPE
+    inplace = (0,)
+
+
+@dataclass
+class Transpose(Op):
+    """Output dimension i is input dimension perm[i]."""
+
+    opcode = Opcode.TRANSPOSE
+    perm: tuple[int, ...]
+
+
+@dataclass
+class Slice(Op):
+    """y[i] = x[start + i * step] in every dimension."""
+
+    opcode = Opcode.SLICE
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass
+class Pad(Op):
+    """Constant padding; `value` is quantized."""
+
+    opcode = Opcode.PAD
+    before: tuple[int, ...]
+    value: int
+
+
+@dataclass
+class Concat(Op):
+    """All inputs have y's scale."""
+
+    opcode = Opcode.CONCAT
+    axis: int
+
+
+@dataclass
+class ResizeNearest(Op):
+    """y[n,i,j,c] = x[n, rows[i], cols[j], c]."""
+
+    opcode = Opcode.RESIZE_NEAREST
+    rows: np.ndarray
+    cols: np.ndarray
+
+
+OP_CLASSES: dict[Opcode, type[Op]] = {
+    cls.opcode: cls
+    for cls in (
+        Quantize, Dequantize, Conv2D, DepthwiseConv2D, Dense, MatMul, Add, Mul, MaxPool,
+        AveragePool, Lut, PRelu, Softmax, Reshape, Transpose, Slice, Pad, Concat, ResizeNearest,
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Program:
+    """A quantized model.
+
+    `inputs` and `outputs` name the tensors of region IO in the model's order; a tensor's name is
+    the public name of the port. With quantized I/O they are int8 and no Quantize or Dequantize
+    stands beside them.
+    """
+
+    name: str
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    arena_bytes: int = 0
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Registers `tensor` under its name, which must be new."""
+        assert tensor.name not in self.tensors, tensor.name
+        self.tensors[tensor.name] = tensor
+        return tensor
+
+    def quantized(self) -> Iterator[Tensor]:
+        """The 8-bit activations that an operator writes, in order: what `verify` compares."""
+        for op in self.ops:
+            for name in op.outputs:
+                if self.tensors[name].dtype in (Dtype.I8, Dtype.U8):
+                    yield self.tensors[name]
+
+
+def multiplier(program: Program, op: Accumulate) -> np.ndarray:
+    """`m[c] = f32(f32(sx * sw[c]) / sy)`, float32[O]."""
+    sx = program.tensors[op.inputs[0]].quant.scale
+    sy = program.tensors[op.outputs[0]].quant.scale
+    return (np.float32(sx) * op.weight_scale.astype(np.float32)) / np.float32(sy)
+
+
+def attributes(op: Op) -> dict[str, object]:
+    """The fields of `op` beyond name, inputs and outputs."""
+    return {f.name: getattr(op, f.name) for f in fields(op) if f.name not in ("name", "inputs", "outputs")}
