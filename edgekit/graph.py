@@ -3,8 +3,8 @@
 
 `importer` makes a `Graph` from an ONNX file, `passes` rewrite it, `calibrate` learns its
 ranges, `quantize` lowers it to an integer `Program`. Its operators are few and canonical:
-a node's `op` is one of `OPS` below, images are NHWC once the layout pass has run, and every
-constant is a NumPy array in `Value.data`.
+a node's `op` is one of `OPS` below, its images are NHWC, and every constant is a NumPy array in
+`Value.data`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 OPS: dict[str, str] = {
-    # op: inputs -> attributes. Shapes are those after the layout pass; w, b, slope are constants.
+    # op: inputs -> attributes; w, b, slope are constants. These shapes hold from import on: an ONNX
+    # handler puts Transpose and Reshape nodes around a spatial operator, the passes cancel them.
     "Conv": "x[N,H,W,C], w[O,KH,KW,C/groups], b[O] -> strides, dilations (h,w), pads (top,left,bottom,right), groups",
     "DepthwiseConv": "x[N,H,W,C], w[KH,KW,O], b[O] -> strides, dilations, pads",
     "Dense": "x[...,K], w[O,K], b[O]",
@@ -71,8 +72,7 @@ class Node:
 class Port:
     """A model input or output as ONNX declares it: float32, ONNX's name, shape and layout.
 
-    `value` names the `Value` with the same shape (the layout pass puts Transpose nodes behind
-    it where the inside differs).
+    `value` names a `Value` of the same shape; Transpose nodes lead from there to NHWC.
     """
 
     name: str
