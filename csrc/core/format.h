@@ -164,7 +164,7 @@ typedef struct ek_op_record {
 _Static_assert(sizeof(ek_op_record) == 8, "ek_op_record");
 
 /* Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is output dimension i and which becomes the output by a table of 256 int8 per channel. */
-typedef struct ek_quantize_params {
+typedef struct ek_quantize_record {
     uint8_t perm[6]; /* float32 layout */
     uint8_t raw_perm[6]; /* raw layout */
     uint8_t raw_dtype; /* I8 or U8, or 0 where no table is recorded */
@@ -172,18 +172,18 @@ typedef struct ek_quantize_params {
     uint16_t reserved; /* zero */
     uint32_t table_count; /* 1, or the size of dimension `table_axis` */
     uint32_t table; /* offset in WEIGHTS of int8[table_count][256], indexed by the raw byte (I8: value + 128) */
-} ek_quantize_params;
-_Static_assert(sizeof(ek_quantize_params) == 24, "ek_quantize_params");
+} ek_quantize_record;
+_Static_assert(sizeof(ek_quantize_record) == 24, "ek_quantize_record");
 
 /* Input 0 the int8 tensor, output 0 the caller's float32 array, whose dimension i is input dimension perm[i]. */
-typedef struct ek_dequantize_params {
+typedef struct ek_dequantize_record {
     uint8_t perm[6]; /* layout */
     uint16_t reserved; /* zero */
-} ek_dequantize_params;
-_Static_assert(sizeof(ek_dequantize_params) == 8, "ek_dequantize_params");
+} ek_dequantize_record;
+_Static_assert(sizeof(ek_dequantize_record) == 8, "ek_dequantize_record");
 
 /* x[N,H,W,C], w[O,KH,KW,C/groups] -> y[N,OH,OW,O]. */
-typedef struct ek_conv2d_params {
+typedef struct ek_conv2d_record {
     uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
     uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
     uint16_t stride_h; /* rows between windows, at least 1 */
@@ -197,11 +197,11 @@ typedef struct ek_conv2d_params {
     uint32_t groups; /* divides C and O */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_conv2d_params;
-_Static_assert(sizeof(ek_conv2d_params) == 36, "ek_conv2d_params");
+} ek_conv2d_record;
+_Static_assert(sizeof(ek_conv2d_record) == 36, "ek_conv2d_record");
 
 /* x[N,H,W,C], w[KH,KW,O] -> y[N,OH,OW,O]; O is a multiple of C and output channel o reads input channel o / (O / C). */
-typedef struct ek_depthwise_conv2d_params {
+typedef struct ek_depthwise_conv2d_record {
     uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
     uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
     uint16_t stride_h; /* rows between windows, at least 1 */
@@ -214,45 +214,45 @@ typedef struct ek_depthwise_conv2d_params {
     uint16_t pad_right; /* columns of padding */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_depthwise_conv2d_params;
-_Static_assert(sizeof(ek_depthwise_conv2d_params) == 32, "ek_depthwise_conv2d_params");
+} ek_depthwise_conv2d_record;
+_Static_assert(sizeof(ek_depthwise_conv2d_record) == 32, "ek_depthwise_conv2d_record");
 
 /* x[..., K], w[O, K] -> y[..., O]. */
-typedef struct ek_dense_params {
+typedef struct ek_dense_record {
     uint32_t start; /* int32 per output channel, offset in WEIGHTS: bias - x_zero * sum of the channel's weights */
     uint32_t multiplier; /* float32 per output channel, offset in WEIGHTS */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_dense_params;
-_Static_assert(sizeof(ek_dense_params) == 16, "ek_dense_params");
+} ek_dense_record;
+_Static_assert(sizeof(ek_dense_record) == 16, "ek_dense_record");
 
 /* a[..., M, K], b[..., K, N] -> y[..., M, N], both activations; batch dimensions are equal, or 1 in b. */
-typedef struct ek_matmul_params {
+typedef struct ek_matmul_record {
     float multiplier; /* f32(f32(sa * sb) / sy) */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_matmul_params;
-_Static_assert(sizeof(ek_matmul_params) == 12, "ek_matmul_params");
+} ek_matmul_record;
+_Static_assert(sizeof(ek_matmul_record) == 12, "ek_matmul_record");
 
 /* a, b -> y with NumPy broadcasting to y; subtraction is a negative multiplier_b. */
-typedef struct ek_add_params {
+typedef struct ek_add_record {
     float multiplier_a; /* f32(sa / sy) */
     float multiplier_b; /* f32(sb / sy), negated to subtract */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_add_params;
-_Static_assert(sizeof(ek_add_params) == 16, "ek_add_params");
+} ek_add_record;
+_Static_assert(sizeof(ek_add_record) == 16, "ek_add_record");
 
 /* a, b -> y with NumPy broadcasting to y. */
-typedef struct ek_mul_params {
+typedef struct ek_mul_record {
     float multiplier; /* f32(f32(sa * sb) / sy) */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_mul_params;
-_Static_assert(sizeof(ek_mul_params) == 12, "ek_mul_params");
+} ek_mul_record;
+_Static_assert(sizeof(ek_mul_record) == 12, "ek_mul_record");
 
 /* x[N,H,W,C] -> y[N,OH,OW,C]; padding is ignored. */
-typedef struct ek_max_pool_params {
+typedef struct ek_max_pool_record {
     uint16_t kernel_h; /* rows of the window */
     uint16_t kernel_w; /* columns of the window */
     uint16_t stride_h; /* rows between windows, at least 1 */
@@ -263,11 +263,11 @@ typedef struct ek_max_pool_params {
     uint16_t pad_left; /* columns of padding */
     uint16_t pad_bottom; /* rows of padding */
     uint16_t pad_right; /* columns of padding */
-} ek_max_pool_params;
-_Static_assert(sizeof(ek_max_pool_params) == 20, "ek_max_pool_params");
+} ek_max_pool_record;
+_Static_assert(sizeof(ek_max_pool_record) == 20, "ek_max_pool_record");
 
 /* x[N,H,W,C] -> y[N,OH,OW,C]; n counts the window's positions inside the input, and with count_include_pad those inside input and padding. */
-typedef struct ek_average_pool_params {
+typedef struct ek_average_pool_record {
     uint16_t kernel_h; /* rows of the window */
     uint16_t kernel_w; /* columns of the window */
     uint16_t stride_h; /* rows between windows, at least 1 */
@@ -281,71 +281,71 @@ typedef struct ek_average_pool_params {
     uint32_t count_include_pad; /* 0 or 1 */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_average_pool_params;
-_Static_assert(sizeof(ek_average_pool_params) == 32, "ek_average_pool_params");
+} ek_average_pool_record;
+_Static_assert(sizeof(ek_average_pool_record) == 32, "ek_average_pool_record");
 
 /* y = table[x + 128]. */
-typedef struct ek_lut_params {
+typedef struct ek_lut_record {
     uint32_t table; /* int8[256], offset in WEIGHTS */
-} ek_lut_params;
-_Static_assert(sizeof(ek_lut_params) == 4, "ek_lut_params");
+} ek_lut_record;
+_Static_assert(sizeof(ek_lut_record) == 4, "ek_lut_record");
 
 /* x[..., C] -> y[..., C]. */
-typedef struct ek_prelu_params {
+typedef struct ek_prelu_record {
     float multiplier; /* f32(sx / sy), for q >= zx */
     uint32_t negative; /* float32 per channel f32(f32(sx * slope) / sy), any sign or zero, offset in WEIGHTS */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_prelu_params;
-_Static_assert(sizeof(ek_prelu_params) == 16, "ek_prelu_params");
+} ek_prelu_record;
+_Static_assert(sizeof(ek_prelu_record) == 16, "ek_prelu_record");
 
 /* Over the last dimension. t = table[max - q]; k = f32(inverse_scale / f32(sum t)); y = sat(rne(f32(f32(t) * k)) + zy). */
-typedef struct ek_softmax_params {
+typedef struct ek_softmax_record {
     uint32_t table; /* uint32[256], offset in WEIGHTS; table[0] * (last dimension) below 2^31, none above table[0], at most 2^24 */
     float inverse_scale; /* f32(1 / sy) */
     int32_t lo; /* lowest output value */
     int32_t hi; /* highest output value, at least `lo` */
-} ek_softmax_params;
-_Static_assert(sizeof(ek_softmax_params) == 16, "ek_softmax_params");
+} ek_softmax_record;
+_Static_assert(sizeof(ek_softmax_record) == 16, "ek_softmax_record");
 
 /* Output dimension i is input dimension perm[i]. */
-typedef struct ek_transpose_params {
+typedef struct ek_transpose_record {
     uint8_t perm[6]; /* a permutation of the rank */
     uint16_t reserved; /* zero */
-} ek_transpose_params;
-_Static_assert(sizeof(ek_transpose_params) == 8, "ek_transpose_params");
+} ek_transpose_record;
+_Static_assert(sizeof(ek_transpose_record) == 8, "ek_transpose_record");
 
 /* y[i] = x[start + i * step] in every dimension. */
-typedef struct ek_slice_params {
+typedef struct ek_slice_record {
     int32_t start[6]; /* first index */
     int32_t step[6]; /* not zero; 1 behind the rank */
-} ek_slice_params;
-_Static_assert(sizeof(ek_slice_params) == 48, "ek_slice_params");
+} ek_slice_record;
+_Static_assert(sizeof(ek_slice_record) == 48, "ek_slice_record");
 
 /* Constant padding. */
-typedef struct ek_pad_params {
+typedef struct ek_pad_record {
     uint32_t before[6]; /* elements in front, per dimension */
     int32_t value; /* the quantized constant */
-} ek_pad_params;
-_Static_assert(sizeof(ek_pad_params) == 28, "ek_pad_params");
+} ek_pad_record;
+_Static_assert(sizeof(ek_pad_record) == 28, "ek_pad_record");
 
 /* All inputs along `axis`; scales are equal. */
-typedef struct ek_concat_params {
+typedef struct ek_concat_record {
     uint32_t axis; /* dimension */
-} ek_concat_params;
-_Static_assert(sizeof(ek_concat_params) == 4, "ek_concat_params");
+} ek_concat_record;
+_Static_assert(sizeof(ek_concat_record) == 4, "ek_concat_record");
 
 /* y[n,i,j,c] = x[n,rows[i],cols[j],c]. */
-typedef struct ek_resize_nearest_params {
+typedef struct ek_resize_nearest_record {
     uint32_t rows; /* uint16 per output row, offset in WEIGHTS */
     uint32_t cols; /* uint16 per output column, offset in WEIGHTS */
-} ek_resize_nearest_params;
-_Static_assert(sizeof(ek_resize_nearest_params) == 8, "ek_resize_nearest_params");
+} ek_resize_nearest_record;
+_Static_assert(sizeof(ek_resize_nearest_record) == 8, "ek_resize_nearest_record");
 
 /* Runs a subprogram its `repeat` times. */
-typedef struct ek_call_params {
+typedef struct ek_call_record {
     uint32_t subprogram; /* index, not 0 */
-} ek_call_params;
-_Static_assert(sizeof(ek_call_params) == 4, "ek_call_params");
+} ek_call_record;
+_Static_assert(sizeof(ek_call_record) == 4, "ek_call_record");
 
 #endif /* EK_FORMAT_H */

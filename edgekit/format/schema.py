@@ -306,7 +306,7 @@ _ACCUMULATE = (
 
 OP_PARAMS: dict[Opcode, Struct] = {
     Opcode.QUANTIZE: Struct(
-        "quantize_params",
+        "quantize_record",
         "Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's "
         "dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is "
         "output dimension i and which becomes the output by a table of 256 int8 per channel.",
@@ -321,32 +321,32 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.DEQUANTIZE: Struct(
-        "dequantize_params",
+        "dequantize_record",
         "Input 0 the int8 tensor, output 0 the caller's float32 array, whose dimension i is input dimension perm[i].",
         (Field("uint8", "perm", "layout", MAX_RANK), Field("uint16", "reserved", "zero")),
     ),
     Opcode.CONV2D: Struct(
-        "conv2d_params",
+        "conv2d_record",
         "x[N,H,W,C], w[O,KH,KW,C/groups] -> y[N,OH,OW,O].",
         (*_ACCUMULATE, *_WINDOW, Field("uint32", "groups", "divides C and O"), *_CLAMP),
     ),
     Opcode.DEPTHWISE_CONV2D: Struct(
-        "depthwise_conv2d_params",
+        "depthwise_conv2d_record",
         "x[N,H,W,C], w[KH,KW,O] -> y[N,OH,OW,O]; O is a multiple of C and output channel o reads input channel o / (O / C).",
         (*_ACCUMULATE, *_WINDOW, *_CLAMP),
     ),
     Opcode.DENSE: Struct(
-        "dense_params",
+        "dense_record",
         "x[..., K], w[O, K] -> y[..., O].",
         (*_ACCUMULATE, *_CLAMP),
     ),
     Opcode.MATMUL: Struct(
-        "matmul_params",
+        "matmul_record",
         "a[..., M, K], b[..., K, N] -> y[..., M, N], both activations; batch dimensions are equal, or 1 in b.",
         (Field("float", "multiplier", "f32(f32(sa * sb) / sy)"), *_CLAMP),
     ),
     Opcode.ADD: Struct(
-        "add_params",
+        "add_record",
         "a, b -> y with NumPy broadcasting to y; subtraction is a negative multiplier_b.",
         (
             Field("float", "multiplier_a", "f32(sa / sy)"),
@@ -355,12 +355,12 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.MUL: Struct(
-        "mul_params",
+        "mul_record",
         "a, b -> y with NumPy broadcasting to y.",
         (Field("float", "multiplier", "f32(f32(sa * sb) / sy)"), *_CLAMP),
     ),
     Opcode.MAX_POOL: Struct(
-        "max_pool_params",
+        "max_pool_record",
         "x[N,H,W,C] -> y[N,OH,OW,C]; padding is ignored.",
         (
             Field("uint16", "kernel_h", "rows of the window"),
@@ -369,7 +369,7 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.AVERAGE_POOL: Struct(
-        "average_pool_params",
+        "average_pool_record",
         "x[N,H,W,C] -> y[N,OH,OW,C]; n counts the window's positions inside the input, and with "
         "count_include_pad those inside input and padding.",
         (
@@ -381,12 +381,12 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.LUT: Struct(
-        "lut_params",
+        "lut_record",
         "y = table[x + 128].",
         (Field("uint32", "table", "int8[256], offset in WEIGHTS"),),
     ),
     Opcode.PRELU: Struct(
-        "prelu_params",
+        "prelu_record",
         "x[..., C] -> y[..., C].",
         (
             Field("float", "multiplier", "f32(sx / sy), for q >= zx"),
@@ -395,7 +395,7 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.SOFTMAX: Struct(
-        "softmax_params",
+        "softmax_record",
         "Over the last dimension. t = table[max - q]; k = f32(inverse_scale / f32(sum t)); "
         "y = sat(rne(f32(f32(t) * k)) + zy).",
         (
@@ -404,14 +404,14 @@ OP_PARAMS: dict[Opcode, Struct] = {
             *_CLAMP,
         ),
     ),
-    Opcode.RESHAPE: Struct("reshape_params", "The same elements in the same order.", ()),
+    Opcode.RESHAPE: Struct("reshape_record", "The same elements in the same order.", ()),
     Opcode.TRANSPOSE: Struct(
-        "transpose_params",
+        "transpose_record",
         "Output dimension i is input dimension perm[i].",
         (Field("uint8", "perm", "a permutation of the rank", MAX_RANK), Field("uint16", "reserved", "zero")),
     ),
     Opcode.SLICE: Struct(
-        "slice_params",
+        "slice_record",
         "y[i] = x[start + i * step] in every dimension.",
         (
             Field("int32", "start", "first index", MAX_RANK),
@@ -419,7 +419,7 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.PAD: Struct(
-        "pad_params",
+        "pad_record",
         "Constant padding.",
         (
             Field("uint32", "before", "elements in front, per dimension", MAX_RANK),
@@ -427,12 +427,12 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.CONCAT: Struct(
-        "concat_params",
+        "concat_record",
         "All inputs along `axis`; scales are equal.",
         (Field("uint32", "axis", "dimension"),),
     ),
     Opcode.RESIZE_NEAREST: Struct(
-        "resize_nearest_params",
+        "resize_nearest_record",
         "y[n,i,j,c] = x[n,rows[i],cols[j],c].",
         (
             Field("uint32", "rows", "uint16 per output row, offset in WEIGHTS"),
@@ -440,7 +440,7 @@ OP_PARAMS: dict[Opcode, Struct] = {
         ),
     ),
     Opcode.CALL: Struct(
-        "call_params",
+        "call_record",
         "Runs a subprogram its `repeat` times.",
         (Field("uint32", "subprogram", "index, not 0"),),
     ),
