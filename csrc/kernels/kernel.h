@@ -37,12 +37,13 @@ typedef void (*ek_kernel_fn)(const void *params, const void *const in[], void *o
 /* Bytes of scratch (aligned to 64) that one call needs for any range. */
 typedef size_t (*ek_scratch_fn)(const void *params);
 
-/* Whether the kernel computes this case; the same predicate decides choice and scratch. */
+/* Whether the kernel computes this case; the same predicate decides choice and scratch. The
+ * params hold `weights` as the kernel would get them: after repacking, where that is planned. */
 typedef int (*ek_supports_fn)(const void *params);
 
 /* What a kernel computes; each has one parameter struct. */
 typedef enum ek_kernel_kind {
-    EK_KIND_CONV2D,     /* ek_conv_params; also dense layers, as 1x1 over rows */
+    EK_KIND_CONV2D,     /* ek_conv_params; also dense layers: 1x1, n = h = 1, w = rows */
     EK_KIND_DEPTHWISE,  /* ek_conv_params */
     EK_KIND_MATMUL,     /* ek_matmul_params */
     EK_KIND_ADD,        /* ek_add_params */
@@ -61,7 +62,8 @@ typedef enum ek_kernel_kind {
     EK_KIND_COUNT
 } ek_kernel_kind;
 
-/* Output clamp and zero point: sat(rne(v) + zero) with lo <= result <= hi, all within int8. */
+/* Output clamp and zero point: sat(rne(v) + zero) with lo <= result <= hi, all within int8. NaN,
+ * which only a caller's float input can bring, becomes lo. */
 typedef struct ek_clamp {
     int32_t zero, lo, hi;
 } ek_clamp;
@@ -83,7 +85,8 @@ typedef struct ek_weights {
 /* Convolution: rows are n * out.h + oh, columns ow, channels output channels.
  *   acc = start[o] + sum(x * w), padding reads x_zero; y = requantize(acc, multiplier[o]).
  * `start` is already bias - x_zero * sum(w). CONV2D weights are [o][kh][kw][c/groups];
- * DEPTHWISE ones [kh][kw][o], output channel o reading input channel o / (out.c / in.c).
+ * DEPTHWISE ones [kh][kw][o], always DENSE; output channel o reads input channel
+ * o / (out.c / in.c).
  * in[0] is x; out does not overlap it. */
 typedef struct ek_conv_params {
     ek_image in, out;
@@ -108,7 +111,7 @@ typedef struct ek_matmul_params {
 
 /* Elementwise over a broadcast, dimensions collapsed: dims[rank-1] is the innermost; out is
  * contiguous; an input stride of 0 repeats. Rows run over all dimensions but the innermost,
- * columns are 1, channels the innermost. In place on either input. */
+ * columns are 1, channels the innermost. In place on an input that is not broadcast. */
 typedef struct ek_broadcast {
     int32_t rank;
     int32_t dims[EK_MAX_RANK];
@@ -130,8 +133,10 @@ typedef struct ek_mul_params {
     ek_clamp clamp;
 } ek_mul_params;
 
-/* Rows are n * out.h + oh, columns ow, channels c. Average: m = sx / (sy * n) per position, where n
- * counts positions inside the input, or with count_include_pad inside input plus padding. */
+/* Rows are n * out.h + oh, columns ow, channels c. Average: m = sx / (sy * n) per position, where
+ * n counts positions inside the input, or with count_include_pad inside input plus padding. Max
+ * ignores scales and clamp. A window without any position gives the lowest value: clamp.lo, or
+ * -128 for max. */
 typedef struct ek_pool_params {
     ek_image in, out;
     int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -165,8 +170,8 @@ typedef struct ek_softmax_params {
     ek_clamp clamp;
 } ek_softmax_params;
 
-/* Strided copy: out[sum(i*out_stride)] = in[in_offset + sum(i*in_stride)]. Rows run over dims[0], columns
- * and channels are 1. Strides may be negative; out_offset places it. */
+/* Strided copy: out[out_offset + sum(i*out_stride)] = in[in_offset + sum(i*in_stride)]. Rows run
+ * over dims[0], columns and channels are 1. Strides may be negative. */
 typedef struct ek_copy_params {
     int32_t rank;
     int32_t dims[EK_MAX_RANK];
