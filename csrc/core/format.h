@@ -17,18 +17,22 @@
 #define EK_MAX_FILE_BYTES 2147483647u
 #define EK_MAX_ARENA_BYTES 2147483647u
 #define EK_NO_INDEX 0xFFFFFFFFu
+#define EK_NO_QUANT 0xFFFFu
+#define EK_MAX_TILE_N 64u
+#define EK_MAX_GAP_BITS 8u
 #define EK_SCALE_MIN 0x1.0000000000000p-96f
 #define EK_SCALE_MAX 0x1.0000000000000p+64f
 
 #define EK_SECTION_TENSORS 0
-#define EK_SECTION_QUANTS 1
-#define EK_SECTION_OPS 2
-#define EK_SECTION_SUBPROGRAMS 3
-#define EK_SECTION_IOS 4
-#define EK_SECTION_STRINGS 5
-#define EK_SECTION_DEBUG 6
-#define EK_SECTION_WEIGHTS 7
-#define EK_SECTION_STATE 8
+#define EK_SECTION_DIMS 1
+#define EK_SECTION_QUANTS 2
+#define EK_SECTION_OPS 3
+#define EK_SECTION_SUBPROGRAMS 4
+#define EK_SECTION_IOS 5
+#define EK_SECTION_STRINGS 6
+#define EK_SECTION_DEBUG 7
+#define EK_SECTION_WEIGHTS 8
+#define EK_SECTION_STATE 9
 
 #define EK_DTYPE_I8 1
 #define EK_DTYPE_U8 2
@@ -109,32 +113,36 @@ typedef struct ek_tensor_record {
     uint8_t rank; /* 0 to 6 */
     uint8_t region; /* `Region` */
     uint8_t encoding; /* `Encoding`; DENSE outside READONLY */
-    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; else 0 */
-    uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; else 0 */
-    uint16_t reserved; /* zero */
+    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: dims[0] of a tile, a power of two up to 64, or 0 for one tile; else 0 */
+    uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0 */
+    uint16_t quant; /* index in QUANTS, or 0xFFFF */
     uint16_t first_op; /* index of the operator that writes it; 0 for READONLY, STATE and inputs */
-    uint16_t last_op; /* index of the last operator that reads it; for an output, the last operator */
+    uint16_t last_op; /* index of the last operator that reads it, `first_op` if none does; for an output, the last operator */
     uint32_t offset; /* in its region; IO: index in IOS */
     uint32_t bytes; /* stored size */
-    uint32_t quant; /* index in QUANTS, or 0xFFFFFFFF */
-    uint32_t dims[6]; /* dimensions, outermost first, zero behind `rank` */
+    uint32_t dims; /* index in DIMS of the outermost of `rank` dimensions, none of them zero; 0 for rank 0 */
 } ek_tensor_record;
-_Static_assert(sizeof(ek_tensor_record) == 48, "ek_tensor_record");
+_Static_assert(sizeof(ek_tensor_record) == 24, "ek_tensor_record");
 
 /* Scales and zero points: real = scale * (q - zero_point). */
 typedef struct ek_quant_record {
     uint8_t granularity; /* `Granularity` */
-    uint8_t axis; /* AXIS and GROUP: the dimension the scales run along */
-    uint16_t reserved; /* zero */
-    uint32_t group; /* GROUP: elements along `axis` that share a scale; else 0 */
-    float scale; /* TENSOR: the scale */
-    int32_t zero_point; /* TENSOR: the zero point */
-    uint32_t scales_offset; /* AXIS, GROUP: float32 scales, offset in WEIGHTS */
-    uint32_t zero_points_offset; /* AXIS, GROUP: int32 zero points, offset in WEIGHTS; 0xFFFFFFFF when all are zero */
+    uint8_t axis; /* AXIS and GROUP: the dimension the scales run along; else 0 */
+    uint16_t group; /* GROUP: elements along `axis` that share a scale; else 0 */
+    float scale; /* TENSOR: the scale; else 0 */
+    int32_t zero_point; /* TENSOR: the zero point; else 0 */
+    uint32_t scales; /* AXIS, GROUP: offset in WEIGHTS of the float32 scales, behind them as many int32 zero points; else 0xFFFFFFFF */
 } ek_quant_record;
-_Static_assert(sizeof(ek_quant_record) == 24, "ek_quant_record");
+_Static_assert(sizeof(ek_quant_record) == 16, "ek_quant_record");
 
-/* A run of operators; number 0 is the model. */
+/* One tile of a SPARSE tensor. Offsets count from the tensor's first byte, which begins the table of tiles; a tile ends where the next one begins, the last one's gaps at the first values, its values at the tensor's end. */
+typedef struct ek_sparse_tile {
+    uint32_t gaps; /* offset of the first byte of gaps */
+    uint32_t values; /* offset of the first value */
+} ek_sparse_tile;
+_Static_assert(sizeof(ek_sparse_tile) == 8, "ek_sparse_tile");
+
+/* A run of operators; number 0 is the model. Without records all operators are the model. */
 typedef struct ek_subprogram_record {
     uint32_t first_op; /* index of the first operator */
     uint32_t op_count; /* number of operators */

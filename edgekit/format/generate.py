@@ -18,7 +18,7 @@ HEADER_PATH = ROOT / "csrc" / "core" / "format.h"
 SPEC_PATH = ROOT / "docs" / "FORMAT.md"
 
 _STRUCTS = (
-    schema.HEADER, schema.TENSOR, schema.QUANT, schema.SUBPROGRAM, schema.IO, schema.OP_HEADER,
+    schema.HEADER, schema.TENSOR, schema.QUANT, schema.SPARSE_TILE, schema.SUBPROGRAM, schema.IO, schema.OP_HEADER,
     *(s for s in schema.OP_PARAMS.values() if s.fields),
 )  # fmt: skip
 _ENUMS = (schema.Section, schema.Dtype, schema.Region, schema.Encoding, schema.Granularity,
@@ -51,6 +51,9 @@ def c_header() -> str:
         f"#define EK_MAX_FILE_BYTES {schema.MAX_FILE_BYTES}u",
         f"#define EK_MAX_ARENA_BYTES {schema.MAX_ARENA_BYTES}u",
         f"#define EK_NO_INDEX 0x{schema.NO_INDEX:08X}u",
+        f"#define EK_NO_QUANT 0x{schema.NO_QUANT:04X}u",
+        f"#define EK_MAX_TILE_N {schema.MAX_TILE_N}u",
+        f"#define EK_MAX_GAP_BITS {schema.MAX_GAP_BITS}u",
         f"#define EK_SCALE_MIN {schema.SCALE_MIN.hex()}f",
         f"#define EK_SCALE_MAX {schema.SCALE_MAX.hex()}f",
         "",
@@ -100,7 +103,7 @@ def spec_text(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->"
 
-    return re.sub(r"<!-- ((?:struct|enum) \w+) -->\n.*?<!-- end -->", fill, text, flags=re.S)
+    return re.sub(r"<!-- ((?:struct|enum) \w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
 def main() -> int:

@@ -30,6 +30,11 @@ MAX_RANK = 6
 MAX_FILE_BYTES = 2**31 - 1
 MAX_ARENA_BYTES = 2**31 - 1
 NO_INDEX = 0xFFFFFFFF
+NO_QUANT = 0xFFFF
+WEIGHTS_ALIGN = {"DENSE": 16, "INTERLEAVED": 64, "SPARSE": 4}
+"""Alignment in WEIGHTS of a READONLY tensor by encoding; arrays that parameters point at have 4."""
+MAX_TILE_N = 64
+MAX_GAP_BITS = 8
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**64
@@ -40,14 +45,17 @@ class Section(IntEnum):
     """Sections in file order. All but WEIGHTS and STATE are covered by the program checksum."""
 
     TENSORS = 0
-    QUANTS = 1
-    OPS = 2
-    SUBPROGRAMS = 3
-    IOS = 4
-    STRINGS = 5
-    DEBUG = 6
-    WEIGHTS = 7
-    STATE = 8
+    DIMS = 1
+    """uint32 each; a tensor's dimensions stand in one run, equal runs may be shared."""
+    QUANTS = 2
+    OPS = 3
+    SUBPROGRAMS = 4
+    """Empty where the operators are one program."""
+    IOS = 5
+    STRINGS = 6
+    DEBUG = 7
+    WEIGHTS = 8
+    STATE = 9
 
 
 SECTION_SLOTS = 12
@@ -101,7 +109,8 @@ class Encoding(IntEnum):
     """[N/tile_n][K/tile_k][tile_n][tile_k], zero-filled, for a matrix of N output channels
     by K = product of the other dimensions."""
     SPARSE = 2
-    """Zeros left out; see docs/FORMAT.md, chapter Sparse weights."""
+    """Zeros left out: a table of `sparse_tile`, gaps of `gap_bits` bits, values; see
+    docs/FORMAT.md, chapter Sparse weights."""
     CODEBOOK = 3
     """Reserved: indexes into a table of values."""
 
@@ -222,36 +231,44 @@ TENSOR = Struct(
         Field("uint8", "rank", "0 to 6"),
         Field("uint8", "region", "`Region`"),
         Field("uint8", "encoding", "`Encoding`; DENSE outside READONLY"),
-        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; else 0"),
-        Field("uint8", "tile_k", "INTERLEAVED: depth of a tile, a power of two up to 16; else 0"),
-        Field("uint16", "reserved", "zero"),
+        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: dims[0] of a tile, a power of two up to 64, or 0 for one tile; else 0"),
+        Field("uint8", "tile_k", "INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0"),
+        Field("uint16", "quant", "index in QUANTS, or 0xFFFF"),
         Field("uint16", "first_op", "index of the operator that writes it; 0 for READONLY, STATE and inputs"),
-        Field("uint16", "last_op", "index of the last operator that reads it; for an output, the last operator"),
+        Field("uint16", "last_op", "index of the last operator that reads it, `first_op` if none does; for an output, the last operator"),
         Field("uint32", "offset", "in its region; IO: index in IOS"),
         Field("uint32", "bytes", "stored size"),
-        Field("uint32", "quant", "index in QUANTS, or 0xFFFFFFFF"),
-        Field("uint32", "dims", "dimensions, outermost first, zero behind `rank`", MAX_RANK),
+        Field("uint32", "dims", "index in DIMS of the outermost of `rank` dimensions, none of them zero; 0 for rank 0"),
     ),
-)
+)  # fmt: skip
 
 QUANT = Struct(
     "quant_record",
     "Scales and zero points: real = scale * (q - zero_point).",
     (
         Field("uint8", "granularity", "`Granularity`"),
-        Field("uint8", "axis", "AXIS and GROUP: the dimension the scales run along"),
-        Field("uint16", "reserved", "zero"),
-        Field("uint32", "group", "GROUP: elements along `axis` that share a scale; else 0"),
-        Field("float", "scale", "TENSOR: the scale"),
-        Field("int32", "zero_point", "TENSOR: the zero point"),
-        Field("uint32", "scales_offset", "AXIS, GROUP: float32 scales, offset in WEIGHTS"),
-        Field("uint32", "zero_points_offset", "AXIS, GROUP: int32 zero points, offset in WEIGHTS; 0xFFFFFFFF when all are zero"),
+        Field("uint8", "axis", "AXIS and GROUP: the dimension the scales run along; else 0"),
+        Field("uint16", "group", "GROUP: elements along `axis` that share a scale; else 0"),
+        Field("float", "scale", "TENSOR: the scale; else 0"),
+        Field("int32", "zero_point", "TENSOR: the zero point; else 0"),
+        Field("uint32", "scales", "AXIS, GROUP: offset in WEIGHTS of the float32 scales, behind them as many int32 zero points; else 0xFFFFFFFF"),
     ),
 )  # fmt: skip
 
+SPARSE_TILE = Struct(
+    "sparse_tile",
+    "One tile of a SPARSE tensor. Offsets count from the tensor's first byte, which begins the table of "
+    "tiles; a tile ends where the next one begins, the last one's gaps at the first values, its values "
+    "at the tensor's end.",
+    (
+        Field("uint32", "gaps", "offset of the first byte of gaps"),
+        Field("uint32", "values", "offset of the first value"),
+    ),
+)
+
 SUBPROGRAM = Struct(
     "subprogram_record",
-    "A run of operators; number 0 is the model.",
+    "A run of operators; number 0 is the model. Without records all operators are the model.",
     (
         Field("uint32", "first_op", "index of the first operator"),
         Field("uint32", "op_count", "number of operators"),
