@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executes a program operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from edgekit.errors import DataError
+from edgekit.format.schema import Dtype
+from edgekit.program import (
+    Accumulate,
+    Add,
+    AveragePool,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dequantize,
+    Lut,
+    MatMul,
+    MaxPool,
+    Mul,
+    Op,
+    Pad,
+    PRelu,
+    Program,
+    Quant,
+    Quantize,
+    Reshape,
+    ResizeNearest,
+    Slice,
+    Softmax,
+    Tensor,
+    Transpose,
+    multiplier,
+)
+from edgekit.reference import add, conv, dense, io, lut, matmul, move, mul, pool, prelu, softmax
+
+Arrays = dict[str, np.ndarray]
+Step = Callable[[Program, Op, list[np.ndarray]], np.ndarray]
+
+_STEPS: dict[type[Op], Step] = {}
+_O = TypeVar("_O", bound=Op)
+
+
+def _step(cls: type[_O]) -> Callable[[Callable[[Program, _O, list[np.ndarray]], np.ndarray]], Step]:
+    """Registers how an operator's fields become the arguments of its reference function."""
+
+    def register(function: Callable[[Program, _O, list[np.ndarray]], np.ndarray]) -> Step:
+        _STEPS[cls] = function  # type: ignore[assignment]
+        return function  # type: ignore[return-value]
+
+    return register
+
+
+def run(program: Program, inputs: Mapping[str, np.ndarray], taps: bool = False) -> Arrays | tuple[Arrays, Arrays]:
+    """Runs one inference.
+
+    Args:
+        program: the model.
+        inputs: one array per name in `program.inputs`, in the declared shape: float32; or uint8/int8 raw
+            data where the program has a table for it; or int8, the tensor itself, with quantized I/O.
+        taps: also return every tensor that an operator wrote.
+
+    Returns:
+        Output name -> array; with `taps` a pair of that and of tensor name -> array.
+
+    Raises:
+        DataError: an input is missing or has the wrong type or shape.
+    """
+    tensors: Arrays = {name: t.data for name, t in program.tensors.items() if t.data is not None}
+    for name in program.inputs:
+        if name not in inputs:
+            raise DataError(f"input '{name}' is missing; the model reads {', '.join(program.inputs)}")
+        tensors[name] = np.asarray(inputs[name])
+    for name in program.inputs:
+        _check_input(program, name, tensors[name])
+    written: Arrays = {}
+    for op in program.ops:
+        y = _STEPS[type(op)](program, op, [tensors[name] for name in op.inputs])
+        expected = program.tensors[op.outputs[0]]
+        assert y.shape == tuple(expected.shape), f"{op.name}: {y.shape} is not {expected.shape}"
+        tensors[op.outputs[0]] = written[op.outputs[0]] = y
+    outputs = {name: tensors[name] for name in program.outputs}
+    return (outputs, written) if taps else outputs
+
+
+def raw_shape(program: Program, op: Quantize) -> tuple[int, ...]:
+    """The shape of the raw array that `op` accepts in place of the float one."""
+    assert op.raw_perm is not None
+    y = program.tensors[op.outputs[0]].shape
+    return tuple(y[i] for i in np.argsort(op.raw_perm))
+
+
+def raw_numpy_dtype(op: Quantize) -> np.dtype | None:
+    """uint8 or int8, or None where the program has no table for raw data."""
+    return {Dtype.U8: np.dtype(np.uint8), Dtype.I8: np.dtype(np.int8)}.get(op.raw_dtype)  # type: ignore[arg-type]
+
+
+def _check_input(program: Program, name: str, array: np.ndarray) -> None:
+    tensor = program.tensors[name]
+    accepted = {np.dtype(np.float32 if tensor.dtype == Dtype.F32 else np.int8): tuple(tensor.shape)}
+    for op in program.ops:
+        if isinstance(op, Quantize) and op.inputs == [name] and (raw := raw_numpy_dtype(op)):
+            accepted[raw] = raw_shape(program, op)
+    if accepted.get(array.dtype) != array.shape:
+        wanted = " or ".join(f"{dtype} {list(shape)}" for dtype, shape in accepted.items())
+        raise DataError(f"input '{name}' is {array.dtype} {list(array.shape)}; the model takes {wanted}")
+
+
+def _quant(program: Program, name: str) -> Quant:
+    quant = program.tensors[name].quant
+    assert quant is not None, f"tensor {name} has no scale"
+    return quant
+
+
+def _x(program: Program, op: Op) -> Quant:
+    return _quant(program, op.inputs[0])
+
+
+def _y(program: Program, op: Op) -> Quant:
+    return _quant(program, op.outputs[0])
+
+
+def _out(program: Program, op: Op) -> Tensor:
+    return program.tensors[op.outputs[0]]
+
+
+def product_multiplier(program: Program, op: Op) -> np.float32:
+    """`f32(f32(sa * sb) / sy)` of an operator on two activations."""
+    a, b, y = _quant(program, op.inputs[0]), _quant(program, op.inputs[1]), _y(program, op)
+    return np.float32(np.float32(a.scale) * np.float32(b.scale)) / np.float32(y.scale)
+
+
+def sum_multipliers(program: Program, op: Add) -> tuple[np.float32, np.float32]:
+    """`f32(sa / sy)` and `f32(sb / sy)`, the second negated to subtract."""
+    a, b, y = _quant(program, op.inputs[0]), _quant(program, op.inputs[1]), _y(program, op)
+    left = np.float32(a.scale) / np.float32(y.scale)
+    right = np.float32(b.scale) / np.float32(y.scale)
+    return left, -right if op.subtract else right
+
+
+def prelu_multipliers(program: Program, op: PRelu) -> tuple[np.float32, np.ndarray]:
+    """`f32(sx / sy)` and float32[C] `f32(f32(sx * slope) / sy)`."""
+    sx, sy = np.float32(_x(program, op).scale), np.float32(_y(program, op).scale)
+    return sx / sy, (sx * op.slope.astype(np.float32)) / sy
+
+
+def pool_multipliers(program: Program, op: AveragePool) -> np.ndarray:
+    """float32[OH,OW], one multiplier per output position."""
+    _, h, w, _ = program.tensors[op.inputs[0]].shape
+    n = pool.divisors(
+        (h, w),
+        out=_image(program, op),
+        kernel=op.kernel,
+        strides=op.strides,
+        dilations=op.dilations,
+        pads=op.pads,
+        count_include_pad=op.count_include_pad,
+    )
+    return pool.average_multiplier(n, _x(program, op).scale, _y(program, op).scale)
+
+
+def _image(program: Program, op: Op) -> tuple[int, int]:
+    _, h, w, _ = _out(program, op).shape
+    return h, w
+
+
+def _accumulate(program: Program, op: Accumulate) -> dict[str, int]:
+    return {
+        "x_zero": _x(program, op).zero_point,
+        "y_zero": _y(program, op).zero_point,
+        "lo": op.lo,
+        "hi": op.hi,
+    }
+
+
+@_step(Quantize)
+def _quantize(program: Program, op: Quantize, inputs: list[np.ndarray]) -> np.ndarray:
+    (x,) = inputs
+    if x.dtype != np.float32:
+        assert op.raw_table is not None and op.raw_perm is not None
+        return io.look_up_raw(x, op.raw_table, op.table_axis, op.raw_perm)
+    y = _y(program, op)
+    return io.quantize(x, y.scale, y.zero_point, op.perm)
+
+
+@_step(Dequantize)
+def _dequantize(program: Program, op: Dequantize, inputs: list[np.ndarray]) -> np.ndarray:
+    x = _x(program, op)
+    return io.dequantize(inputs[0], x.scale, x.zero_point, op.perm)
+
+
+@_step(Conv2D)
+def _conv2d(program: Program, op: Conv2D, inputs: list[np.ndarray]) -> np.ndarray:
+    return conv.conv2d(
+        *inputs,
+        op.bias,
+        multiplier(program, op),
+        **_accumulate(program, op),
+        out=_image(program, op),
+        strides=op.strides,
+        dilations=op.dilations,
+        pads=op.pads,
+        groups=op.groups,
+    )
+
+
+@_step(DepthwiseConv2D)
+def _depthwise_conv2d(program: Program, op: DepthwiseConv2D, inputs: list[np.ndarray]) -> np.ndarray:
+    return conv.depthwise_conv2d(
+        *inputs,
+        op.bias,
+        multiplier(program, op),
+        **_accumulate(program, op),
+        out=_image(program, op),
+        strides=op.strides,
+        dilations=op.dilations,
+        pads=op.pads,
+    )
+
+
+@_step(Dense)
+def _dense(program: Program, op: Dense, inputs: list[np.ndarray]) -> np.ndarray:
+    return dense.dense(*inputs, op.bias, multiplier(program, op), **_accumulate(program, op))
+
+
+@_step(MatMul)
+def _matmul(program: Program, op: MatMul, inputs: list[np.ndarray]) -> np.ndarray:
+    return matmul.matmul(*inputs, product_multiplier(program, op), **_binary(program, op))
+
+
+@_step(Add)
+def _add(program: Program, op: Add, inputs: list[np.ndarray]) -> np.ndarray:
+    return add.add(*inputs, *sum_multipliers(program, op), **_binary(program, op))
+
+
+@_step(Mul)
+def _mul(program: Program, op: Mul, inputs: list[np.ndarray]) -> np.ndarray:
+    return mul.mul(*inputs, product_multiplier(program, op), **_binary(program, op))
+
+
+def _binary(program: Program, op: Add | Mul | MatMul) -> dict[str, int]:
+    return {
+        "a_zero": _quant(program, op.inputs[0]).zero_point,
+        "b_zero": _quant(program, op.inputs[1]).zero_point,
+        "y_zero": _y(program, op).zero_point,
+        "lo": op.lo,
+        "hi": op.hi,
+    }
+
+
+@_step(MaxPool)
+def _max_pool(program: Program, op: MaxPool, inputs: list[np.ndarray]) -> np.ndarray:
+    return pool.max_pool(
+        *inputs,
+        out=_image(program, op),
+        kernel=op.kernel,
+        strides=op.strides,
+        dilations=op.dilations,
+        pads=op.pads,
+    )
+
+
+@_step(AveragePool)
+def _average_pool(program: Program, op: AveragePool, inputs: list[np.ndarray]) -> np.ndarray:
+    return pool.average_pool(
+        *inputs,
+        pool_multipliers(program, op),
+        x_zero=_x(program, op).zero_point,
+        y_zero=_y(program, op).zero_point,
+        lo=op.lo,
+        hi=op.hi,
+        out=_image(program, op),
+        kernel=op.kernel,
+        strides=op.strides,
+        dilations=op.dilations,
+        pads=op.pads,
+    )
+
+
+@_step(Lut)
+def _lut(program: Program, op: Lut, inputs: list[np.ndarray]) -> np.ndarray:
+    return lut.lut(*inputs, op.table)
+
+
+@_step(PRelu)
+def _prelu(program: Program, op: PRelu, inputs: list[np.ndarray]) -> np.ndarray:
+    x, y = _x(program, op), _y(program, op)
+    return prelu.prelu(
+        *inputs,
+        *prelu_multipliers(program, op),
+        x_zero=x.zero_point,
+        y_zero=y.zero_point,
+        lo=op.lo,
+        hi=op.hi,
+    )
+
+
+@_step(Softmax)
+def _softmax(program: Program, op: Softmax, inputs: list[np.ndarray]) -> np.ndarray:
+    y = _y(program, op)
+    inverse = np.float32(1) / np.float32(y.scale)
+    return softmax.softmax(*inputs, op.table, inverse, y_zero=y.zero_point, lo=op.lo, hi=op.hi)
+
+
+@_step(Reshape)
+def _reshape(program: Program, op: Reshape, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.reshape(*inputs, tuple(_out(program, op).shape))
+
+
+@_step(Transpose)
+def _transpose(program: Program, op: Transpose, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.transpose(*inputs, op.perm)
+
+
+@_step(Slice)
+def _slice(program: Program, op: Slice, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.strided_slice(*inputs, op.starts, op.steps, tuple(_out(program, op).shape))
+
+
+@_step(Pad)
+def _pad(program: Program, op: Pad, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.pad(*inputs, op.before, op.value, tuple(_out(program, op).shape))
+
+
+@_step(Concat)
+def _concat(program: Program, op: Concat, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.concat(inputs, op.axis)
+
+
+@_step(ResizeNearest)
+def _resize_nearest(program: Program, op: ResizeNearest, inputs: list[np.ndarray]) -> np.ndarray:
+    return move.resize_nearest(*inputs, op.rows, op.cols)
