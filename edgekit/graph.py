@@ -27,7 +27,7 @@ OPS: dict[str, str] = {
     "Mul": "a, b (broadcast; either may be constant)",
     "MaxPool": "x -> kernel, strides, dilations, pads",
     "AveragePool": "x -> kernel, strides, dilations, pads, count_include_pad (bool)",
-    "Unary": "x -> fn (name in passes.unary.FUNCTIONS), params (dict of float)",
+    "Unary": "x -> fn (name in passes.unary.FUNCTIONS), params (dict); after merging chain: (fn, params) steps; read by unary.chain",
     "PRelu": "x[...,C], slope[C]",
     "Softmax": "x, over the last dimension",
     "Reshape": "x -> the output value's shape",
