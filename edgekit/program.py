@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgekit.format.schema import Dtype, Opcode, Region
+from edgekit.format.schema import DTYPE_BITS, Dtype, Opcode, Region
 
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
@@ -319,3 +319,46 @@ def multiplier(program: Program, op: Accumulate) -> np.ndarray:
 def attributes(op: Op) -> dict[str, object]:
     """The fields of `op` beyond name, inputs and outputs."""
     return {f.name: getattr(op, f.name) for f in fields(op) if f.name not in ("name", "inputs", "outputs")}
+
+
+def lifetimes(program: Program) -> dict[str, tuple[int, int]]:
+    """First and last operator index of every tensor, both inclusive, as a `.ekm` file records them.
+
+    The first is the operator that writes the tensor, 0 where none does. The last is the last that
+    reads it, the first if none does, and the last operator of the program for a model output.
+    """
+    written: dict[str, int] = {}
+    read: dict[str, int] = {}
+    for index, op in enumerate(program.ops):
+        read.update(dict.fromkeys(op.inputs, index))
+        written.update(dict.fromkeys(op.outputs, index))
+    read.update(dict.fromkeys(program.outputs, len(program.ops) - 1))
+    return {
+        name: (written.get(name, 0), max(read.get(name, 0), written.get(name, 0))) for name in program.tensors
+    }
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """Unpadded size in bytes; sub-byte elements are packed."""
+    return (tensor.size * DTYPE_BITS[tensor.dtype] + 7) // 8
+
+
+def inplace_inputs(program: Program, index: int, lives: dict[str, tuple[int, int]]) -> list[str]:
+    """The inputs whose memory operator `index` may overwrite with its output, exactly.
+
+    Such an input is an ARENA tensor that dies here, has the output's bytes, and, where the operator
+    broadcasts, its shape too: each output element then depends on that input's element at the same place.
+    """
+    op = program.ops[index]
+    if not op.inplace:
+        return []
+    out = program.tensors[op.outputs[0]]
+    return [
+        name
+        for name in dict.fromkeys(op.inputs[i] for i in op.inplace)
+        if out.region == Region.ARENA
+        and (tensor := program.tensors[name]).region == Region.ARENA
+        and lives[name][1] == index
+        and tensor_bytes(tensor) == tensor_bytes(out)
+        and (len(op.inplace) == 1 or tensor.shape == out.shape)
+    ]
