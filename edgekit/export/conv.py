@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conv2D and DepthwiseConv2D as QLinearConv, Dense as a QLinearConv of one tap."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekit.export.builder import NCHW, Builder, identity
+from edgekit.program import Accumulate, Conv2D, Dense, DepthwiseConv2D
+
+
+def conv2d(b: Builder, op: Conv2D) -> None:
+    w = b.tensor(op.inputs[1]).data.transpose(NCHW)
+    b.write(op, "QLinearConv", _inputs(b, op, b.read(op.inputs[0], NCHW), w), NCHW, op.lo, op.hi, **_window(op, w, op.groups))
+
+
+def depthwise_conv2d(b: Builder, op: DepthwiseConv2D) -> None:
+    w = b.tensor(op.inputs[1]).data.transpose(2, 0, 1)[:, np.newaxis]
+    groups = b.shape(op.inputs[0])[3]
+    b.write(op, "QLinearConv", _inputs(b, op, b.read(op.inputs[0], NCHW), w), NCHW, op.lo, op.hi, **_window(op, w, groups))
+
+
+def dense(b: Builder, op: Dense) -> None:
+    """QLinearMatMul has no bias and QGemm is not ai.onnx. Rows become columns of an image one pixel high."""
+    w = b.tensor(op.inputs[1]).data
+    (o, k), y = w.shape, op.outputs[0]
+    rows = b.tensor(y).size // o
+    x = b.reshape(b.read_flat(op.inputs[0]), (1, 1, rows, k))
+    x = b.node("Transpose", [x], perm=list(NCHW))
+    image = b.node("QLinearConv", _inputs(b, op, x, w[:, :, np.newaxis, np.newaxis]), kernel_shape=[1, 1])
+    image = b.node("Transpose", [image], perm=[0, 2, 3, 1])
+    shape = b.ints(b.shape(y))
+    b.write(op, "Reshape", [image, shape], identity(len(b.shape(y))), op.lo, op.hi)
+
+
+def _inputs(b: Builder, op: Accumulate, x: str, w: np.ndarray) -> list[str]:
+    sx, sy = b.quant(op.inputs[0]), b.quant(op.outputs[0])
+    return [
+        x,
+        b.scale(sx.scale),
+        b.zero(sx.zero_point),
+        b.constant(w, op.inputs[1]),
+        b.constant(op.weight_scale.astype(np.float32), f"{op.inputs[1]}_scale"),
+        b.constant(np.zeros(len(w), np.int8), "weight_zero"),
+        b.scale(sy.scale),
+        b.zero(sy.zero_point),
+        b.constant(op.bias.astype(np.int32), f"{op.inputs[1]}_bias"),
+    ]
+
+
+def _window(op: Conv2D | DepthwiseConv2D, w: np.ndarray, groups: int) -> dict[str, object]:
+    return {
+        "kernel_shape": list(w.shape[2:]),
+        "strides": list(op.strides),
+        "dilations": list(op.dilations),
+        "pads": list(op.pads),
+        "group": groups,
+    }
