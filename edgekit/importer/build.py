@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a simplified ONNX model into a `Graph`, one handler per node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+import edgekit.importer.handlers  # noqa: F401 - fills HANDLERS
+from edgekit.errors import ModelError
+from edgekit.graph import Graph, Port
+from edgekit.importer.check import opset_of
+from edgekit.importer.context import Context, OnnxNode
+from edgekit.importer.registry import HANDLERS, Unsupported
+from edgekit.importer.simplify import tensor_shapes
+
+CONTROL_FLOW = frozenset(("If", "Loop", "Scan", "SequenceMap"))
+
+QUANTIZED = "give the float model: edgekit quantizes it itself"
+RECURRENT = "recurrent layers are not supported; use convolutions over time"
+FIXED_SHAPES = "export with fixed input shapes so that the exporter can decide it"
+OUTSIDE = "do it outside of the model, on its float outputs"
+REMEDIES: dict[str, str] = {
+    "QuantizeLinear": QUANTIZED,
+    "DequantizeLinear": QUANTIZED,
+    "DynamicQuantizeLinear": QUANTIZED,
+    "QLinearConv": QUANTIZED,
+    "QLinearMatMul": QUANTIZED,
+    "ConvInteger": QUANTIZED,
+    "MatMulInteger": QUANTIZED,
+    "LSTM": RECURRENT,
+    "GRU": RECURRENT,
+    "RNN": RECURRENT,
+    "If": FIXED_SHAPES,
+    "Loop": FIXED_SHAPES,
+    "Scan": FIXED_SHAPES,
+    "ArgMax": OUTSIDE,
+    "ArgMin": OUTSIDE,
+    "TopK": OUTSIDE,
+    "NonMaxSuppression": OUTSIDE,
+    "LogSoftmax": "use Softmax, or end the model at the logits",
+    "ConvTranspose": "use Resize (nearest) and Conv",
+    "LayerNormalization": "use BatchNormalization",
+    "InstanceNormalization": "use BatchNormalization",
+    "GroupNormalization": "use BatchNormalization",
+    "LRN": "use BatchNormalization",
+}
+DEFAULT_REMEDY = "express it with the operators of docs/OPERATORS.md"
+
+
+def blocking_nodes(model: onnx.ModelProto) -> set[int]:
+    """Indexes of nodes that must not be executed: control flow, other domains, unknown operators."""
+    opset = opset_of(model)
+    return {i for i, n in enumerate(model.graph.node) if _blocks(n, opset)}
+
+
+def _blocks(node: onnx.NodeProto, opset: int) -> bool:
+    if node.domain or node.op_type in CONTROL_FLOW or any(a.graphs or a.HasField("g") for a in node.attribute):
+        return True
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return True
+    types = [t for formal in (*schema.inputs, *schema.outputs) for t in formal.types]
+    return bool(schema.deprecated) or any(t.startswith(("seq", "map", "optional")) for t in types) and not any(
+        t.startswith("tensor") for t in types
+    )
+
+
+def build(path: Path, model: onnx.ModelProto) -> Graph:
+    """Makes the graph of `model`.
+
+    Raises:
+        ModelError: some nodes are unsupported; the message lists every one of them.
+    """
+    return _Builder(path, model).run()
+
+
+class _Builder:
+    def __init__(self, path: Path, model: onnx.ModelProto) -> None:
+        self.path = path
+        self.model = model
+        self.opset = opset_of(model)
+        graph = model.graph
+        self.shapes = tensor_shapes(model)
+        self.types = {
+            v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)
+        }
+        self.constants: dict[str, np.ndarray] = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        self.ctx = Context(path.stem, self.opset, self.shapes, self.constants)
+        self.problems: list[str] = []
+        self.unknown: set[str] = set()
+        """Tensors behind an unsupported node whose shape is therefore not known."""
+
+    def run(self) -> Graph:
+        graph = self.ctx.graph
+        for port in self.model.graph.input:
+            self.ctx.add_input(port.name)
+            graph.inputs.append(Port(port.name, self.shapes[port.name], port.name))
+        for proto in self.model.graph.node:
+            self._convert(proto)
+        if self.problems:
+            raise ModelError(self._message())
+        for port in self.model.graph.output:
+            graph.outputs.append(Port(port.name, self.shapes[port.name], self.ctx.take(port.name)))
+        return graph
+
+    def _convert(self, proto: onnx.NodeProto) -> None:
+        node = OnnxNode.of(proto, self.opset)
+        self.ctx.begin(node)
+        outputs = [o for o in proto.output if o]
+        try:
+            if not self._reachable(proto, outputs):
+                return
+            self._check_types(node, outputs)
+            HANDLERS[node.op].function(self.ctx, node)
+        except Unsupported as problem:
+            self._report(proto, problem)
+        except (KeyError, IndexError, ValueError, TypeError, OverflowError):
+            # What passed the schema but not the handler: attributes of a wrong type or length.
+            self._report(proto, Unsupported("its attributes or inputs are malformed", "export the model again"))
+        for output in outputs:
+            self.ctx.placeholder(output)
+
+    def _reachable(self, proto: onnx.NodeProto, outputs: list[str]) -> bool:
+        """Whether all that the handler needs is known; without a handler the node is reported."""
+        if proto.domain:
+            raise Unsupported(f"domain '{proto.domain}' is not supported", "export with standard ONNX operators only")
+        if proto.op_type not in HANDLERS:
+            raise Unsupported("the operator is not supported", REMEDIES.get(proto.op_type, DEFAULT_REMEDY))
+        missing = [t for t in (*proto.input, *outputs) if t and t not in self.shapes and t not in self.constants]
+        if not missing:
+            return True
+        if not self.problems:
+            raise Unsupported(f"the shape of tensor '{missing[0]}' depends on data", FIXED_SHAPES)
+        return False
+
+    def _check_types(self, node: OnnxNode, outputs: list[str]) -> None:
+        for tensor in (node.inputs[0] if node.inputs else "", *outputs):
+            if tensor in self.constants or self.types.get(tensor) in (None, TensorProto.FLOAT):
+                continue
+            if node.op == "Cast":
+                continue
+            name = TensorProto.DataType.Name(self.types[tensor]).lower()
+            raise Unsupported(f"tensor '{tensor}' is {name}", "keep the data path in float32")
+        empty = [t for t in outputs if 0 in self.shapes[t]]
+        if empty:
+            raise Unsupported(f"tensor '{empty[0]}' is empty", "remove it from the model")
+
+    def _report(self, proto: onnx.NodeProto, problem: Unsupported) -> None:
+        name = proto.name or f"writing {', '.join(o for o in proto.output if o)}"
+        self.problems.append(f"node '{name}' ({proto.op_type}): {problem.reason}; {problem.remedy}")
+
+    def _message(self) -> str:
+        if len(self.problems) == 1:
+            return f"{self.path}: {self.problems[0]}"
+        lines = "\n".join(f"  {p}" for p in self.problems)
+        return f"{self.path}: {len(self.problems)} nodes are not supported:\n{lines}"
