@@ -52,22 +52,24 @@ DEFAULT_REMEDY = "express it with the operators of docs/OPERATORS.md"
 
 
 def blocking_nodes(model: onnx.ModelProto) -> set[int]:
-    """Indexes of nodes that must not be executed: control flow, other domains, unknown operators."""
+    """Indexes of nodes that must not be executed: control flow, sequences, other domains, unknown operators."""
     opset = opset_of(model)
     return {i for i, n in enumerate(model.graph.node) if _blocks(n, opset)}
 
 
 def _blocks(node: onnx.NodeProto, opset: int) -> bool:
-    if node.domain or node.op_type in CONTROL_FLOW or any(a.graphs or a.HasField("g") for a in node.attribute):
+    if (
+        node.domain
+        or node.op_type in CONTROL_FLOW
+        or any(a.graphs or a.HasField("g") for a in node.attribute)
+    ):
         return True
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, "")
     except onnx.defs.SchemaError:
         return True
-    types = [t for formal in (*schema.inputs, *schema.outputs) for t in formal.types]
-    return bool(schema.deprecated) or any(t.startswith(("seq", "map", "optional")) for t in types) and not any(
-        t.startswith("tensor") for t in types
-    )
+    formals = (*schema.inputs, *schema.outputs)
+    return bool(schema.deprecated) or not all(any(t.startswith("tensor") for t in f.types) for f in formals)
 
 
 def build(path: Path, model: onnx.ModelProto) -> Graph:
@@ -89,7 +91,9 @@ class _Builder:
         self.types = {
             v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)
         }
-        self.constants: dict[str, np.ndarray] = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        self.constants: dict[str, np.ndarray] = {
+            t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer
+        }
         self.ctx = Context(path.stem, self.opset, self.shapes, self.constants)
         self.problems: list[str] = []
         self.unknown: set[str] = set()
@@ -121,17 +125,23 @@ class _Builder:
             self._report(proto, problem)
         except (KeyError, IndexError, ValueError, TypeError, OverflowError):
             # What passed the schema but not the handler: attributes of a wrong type or length.
-            self._report(proto, Unsupported("its attributes or inputs are malformed", "export the model again"))
+            self._report(
+                proto, Unsupported("its attributes or inputs are malformed", "export the model again")
+            )
         for output in outputs:
             self.ctx.placeholder(output)
 
     def _reachable(self, proto: onnx.NodeProto, outputs: list[str]) -> bool:
         """Whether all that the handler needs is known; without a handler the node is reported."""
         if proto.domain:
-            raise Unsupported(f"domain '{proto.domain}' is not supported", "export with standard ONNX operators only")
+            raise Unsupported(
+                f"domain '{proto.domain}' is not supported", "export with standard ONNX operators only"
+            )
         if proto.op_type not in HANDLERS:
             raise Unsupported("the operator is not supported", REMEDIES.get(proto.op_type, DEFAULT_REMEDY))
-        missing = [t for t in (*proto.input, *outputs) if t and t not in self.shapes and t not in self.constants]
+        missing = [
+            t for t in (*proto.input, *outputs) if t and t not in self.shapes and t not in self.constants
+        ]
         if not missing:
             return True
         if not self.problems:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -20,6 +19,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
+from onnx.inliner import inline_local_functions
 
 from edgekit.errors import ModelError
 
@@ -87,7 +87,10 @@ def _node_tensors(nodes: Sequence[onnx.NodeProto]) -> Iterator[tuple[str, Tensor
             yield from ((name, t) for t in attribute.tensors)
             if attribute.type == AttributeProto.TENSOR:
                 yield name, attribute.t
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.type == AttributeProto.GRAPH else [])):
+            for graph in (
+                *attribute.graphs,
+                *([attribute.g] if attribute.type == AttributeProto.GRAPH else []),
+            ):
                 yield from _graph_tensors(graph)
 
 
@@ -95,7 +98,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         info = path.stat()
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror.lower()}; give the path of an .onnx file") from None
+        raise ModelError(f"{path}: {_reason(error)}; give the path of an .onnx file") from None
     if not stat.S_ISREG(info.st_mode):
         raise ModelError(f"{path}: not a file; give the path of an .onnx file")
     if info.st_size == 0:
@@ -105,12 +108,16 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror.lower()}") from None
+        raise ModelError(f"{path}: {_reason(error)}") from None
     except (DecodeError, UnicodeDecodeError, RecursionError):
         raise ModelError(f"{path}: damaged, or not an ONNX file; export the model again") from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(f"{path}: holds no ONNX graph with nodes; export the model again")
     return model
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _check_versions(path: Path, model: onnx.ModelProto) -> None:
@@ -121,7 +128,9 @@ def _check_versions(path: Path, model: onnx.ModelProto) -> None:
         )
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
     if len(versions) != 1:
-        raise ModelError(f"{path}: declares {len(versions)} versions of the standard operators; export it again")
+        raise ModelError(
+            f"{path}: declares {len(versions)} versions of the standard operators; export it again"
+        )
     if not MIN_OPSET <= versions[0] <= MAX_OPSET:
         raise ModelError(
             f"{path}: opset {versions[0]} is outside {MIN_OPSET} to {MAX_OPSET}; export the model with "
@@ -140,7 +149,9 @@ def _check_size(path: Path, model: onnx.ModelProto) -> None:
     total = 0
     for name, tensor in all_tensors(model):
         if any(d < 0 for d in tensor.dims):
-            raise ModelError(f"{path}: {name} has a negative dimension in {list(tensor.dims)}; export the model again")
+            raise ModelError(
+                f"{path}: {name} has a negative dimension in {list(tensor.dims)}; export the model again"
+            )
         if len(tensor.dims) > MAX_RANK:
             raise ModelError(f"{path}: {name} has {len(tensor.dims)} dimensions, more than {MAX_RANK}")
         count = element_count(tensor.dims)
@@ -187,9 +198,11 @@ def _inline(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
     try:
-        return onnx.inliner.inline_local_functions(model)
-    except Exception as error:  # noqa: BLE001 - the inliner raises bare RuntimeErrors of its C++ side
-        raise ModelError(f"{path}: its functions cannot be inlined ({_first_line(error)}); export it again") from None
+        return inline_local_functions(model)
+    except Exception as error:
+        raise ModelError(
+            f"{path}: its functions cannot be inlined ({_first_line(error)}); export it again"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -215,8 +228,10 @@ def _check_tensors(path: Path, model: onnx.ModelProto) -> None:
             _load_external(path, name, tensor)
         try:
             data = onnx.numpy_helper.to_array(tensor)
-        except Exception as error:  # noqa: BLE001 - numpy_helper raises whatever its input provokes
-            raise ModelError(f"{path}: {name} is damaged ({_first_line(error)}); export the model again") from None
+        except Exception as error:
+            raise ModelError(
+                f"{path}: {name} is damaged ({_first_line(error)}); export the model again"
+            ) from None
         if tensor.data_type not in FLOAT_TYPES:
             continue
         data = data.astype(np.float64) if tensor.data_type == TensorProto.BFLOAT16 else data
@@ -233,7 +248,9 @@ def _load_external(path: Path, name: str, tensor: TensorProto) -> None:
         offset, size = int(entries.get("offset", 0)), data_path.stat().st_size
         length = int(entries.get("length", size - offset))
     except ValueError:
-        raise ModelError(f"{path}: {name} has a damaged reference to external data; export it again") from None
+        raise ModelError(
+            f"{path}: {name} has a damaged reference to external data; export it again"
+        ) from None
     expected = element_count(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if offset < 0 or length != expected or offset + length > size:
         raise ModelError(
@@ -261,8 +278,10 @@ def _external_path(path: Path, name: str, location: str) -> Path:
         if part == folder:
             break
         if part.is_symlink():
-            raise ModelError(f"{path}: external data '{location}' of {name} is a symbolic link; copy the file itself")
-    if not os.path.isfile(data_path):
+            raise ModelError(
+                f"{path}: external data '{location}' of {name} is a symbolic link; copy the file itself"
+            )
+    if not data_path.is_file():
         raise ModelError(f"{path}: external data '{location}' of {name} is missing; put it beside the model")
     return data_path
 
@@ -315,7 +334,9 @@ def _check_ports(path: Path, graph: onnx.GraphProto) -> None:
                 )
             element = port.type.tensor_type.elem_type
             if kind == "input" and element not in TensorProto.DataType.values():
-                raise ModelError(f"{path}: input '{port.name}' has unknown element type {element}; export it again")
+                raise ModelError(
+                    f"{path}: input '{port.name}' has unknown element type {element}; export it again"
+                )
     for port in graph.input:
         if port.type.tensor_type.elem_type == TensorProto.UNDEFINED:
             raise ModelError(f"{path}: input '{port.name}' has no element type; export the model again")
@@ -343,7 +364,9 @@ def _sort(path: Path, graph: onnx.GraphProto) -> None:
                 heapq.heappush(ready, reader)
     if len(order) < len(needs):
         stuck = graph.node[next(i for i, n in enumerate(waiting) if n)]
-        raise ModelError(f"{path}: {stuck.op_type} node '{stuck.name}' is part of, or behind, a cycle; export it again")
+        raise ModelError(
+            f"{path}: {stuck.op_type} node '{stuck.name}' is part of, or behind, a cycle; export it again"
+        )
     if order != sorted(order):
         nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
         del graph.node[:]

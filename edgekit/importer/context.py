@@ -108,7 +108,9 @@ class Context:
         """
         data = self.constant(tensor)
         if data is None:
-            raise Unsupported(f"its {role} is computed at run time", f"make the {role} a constant of the model")
+            raise Unsupported(
+                f"its {role} is computed at run time", f"make the {role} a constant of the model"
+            )
         return data
 
     # Nodes and values.
@@ -163,7 +165,9 @@ class Context:
         it into ONNX's own layout follow it.
         """
         perm, shape = self._view(tensor, perm, shape)
-        result = self._new_value(tensor if (perm, shape) == (None, self.shape(tensor)) else None, shape, tensor, perm)
+        result = self._new_value(
+            tensor if (perm, shape) == (None, self.shape(tensor)) else None, shape, tensor, perm
+        )
         self._emit(op, inputs, result, attrs)
         self._register(tensor, perm, result)
         if (tensor, None, self.shape(tensor)) not in self._views:
@@ -196,9 +200,13 @@ class Context:
             data = self._constants[tensor]
             return self.add_constant(tensor, (data if perm is None else data.transpose(perm)).reshape(shape))
         if shape != permuted(self.shape(tensor), perm):
-            return self._emit("Reshape", [self.take(tensor, perm)], self._new_value(None, shape, tensor, perm))
+            return self._emit(
+                "Reshape", [self.take(tensor, perm)], self._new_value(None, shape, tensor, perm)
+            )
         assert perm is not None
-        return self._emit("Transpose", [self.take(tensor)], self._new_value(None, shape, tensor, perm), {"perm": perm})
+        return self._emit(
+            "Transpose", [self.take(tensor)], self._new_value(None, shape, tensor, perm), {"perm": perm}
+        )
 
     def _undo_view(self, tensor: str, perm: Perm | None, value: str) -> None:
         there = permuted(self.shape(tensor), perm)

@@ -31,7 +31,11 @@ def to_float32(path: Path, model: onnx.ModelProto, warnings: list[str]) -> None:
     for port in model.graph.input:
         _accept_integers(path, model.graph, port, warnings)
     found = sorted({t.data_type for _, t in all_tensors(model) if t.data_type in OTHER_FLOATS})
-    found += [p.type.tensor_type.elem_type for p in model.graph.input if p.type.tensor_type.elem_type in OTHER_FLOATS]
+    found += [
+        p.type.tensor_type.elem_type
+        for p in model.graph.input
+        if p.type.tensor_type.elem_type in OTHER_FLOATS
+    ]
     for name, tensor in all_tensors(model):
         if tensor.data_type in OTHER_FLOATS:
             _convert_tensor(path, name, tensor)
@@ -56,7 +60,9 @@ def _convert_tensor(path: Path, name: str, tensor: TensorProto) -> None:
     tensor.CopyFrom(onnx.numpy_helper.from_array(after, tensor.name))
 
 
-def _accept_integers(path: Path, graph: onnx.GraphProto, port: onnx.ValueInfoProto, warnings: list[str]) -> None:
+def _accept_integers(
+    path: Path, graph: onnx.GraphProto, port: onnx.ValueInfoProto, warnings: list[str]
+) -> None:
     """An integer input is fine where every reader casts it to float first: the casts go."""
     element = port.type.tensor_type.elem_type
     if element in FLOAT_TYPES:
@@ -64,7 +70,8 @@ def _accept_integers(path: Path, graph: onnx.GraphProto, port: onnx.ValueInfoPro
     type_name = TensorProto.DataType.Name(element).lower()
     readers = [n for n in graph.node if port.name in n.input]
     casts = readers and all(
-        n.op_type == "Cast" and any(a.name == "to" and a.i in FLOAT_TYPES for a in n.attribute) for n in readers
+        n.op_type == "Cast" and any(a.name == "to" and a.i in FLOAT_TYPES for a in n.attribute)
+        for n in readers
     )
     if element not in INTEGERS or not casts:
         raise ModelError(
@@ -72,7 +79,9 @@ def _accept_integers(path: Path, graph: onnx.GraphProto, port: onnx.ValueInfoPro
             "raw integer data is handled by --input-mean and --input-std"
         )
     port.type.tensor_type.elem_type = TensorProto.FLOAT
-    warnings.append(f"{path}: input '{port.name}' is {type_name} and cast to float at once; it becomes a float32 input")
+    warnings.append(
+        f"{path}: input '{port.name}' is {type_name} and cast to float at once; it becomes a float32 input"
+    )
 
 
 def pin_inputs(
@@ -86,11 +95,15 @@ def pin_inputs(
     names = [p.name for p in graph.input]
     for name in input_shapes:
         if name not in names:
-            raise ModelError(f"{path}: no input '{name}' to give a shape to; the inputs are {', '.join(names)}")
+            raise ModelError(
+                f"{path}: no input '{name}' to give a shape to; the inputs are {', '.join(names)}"
+            )
     for port in graph.input:
         shape = _pinned(path, port, input_shapes.get(port.name), warnings)
         if element_count(shape) > MAX_TENSOR_ELEMENTS:
-            raise ModelError(f"{path}: input '{port.name}' of shape {shape} exceeds {MAX_TENSOR_ELEMENTS} elements")
+            raise ModelError(
+                f"{path}: input '{port.name}' of shape {shape} exceeds {MAX_TENSOR_ELEMENTS} elements"
+            )
         _set_shape(port, shape)
     del graph.value_info[:]
     for port in graph.output:
@@ -103,12 +116,18 @@ def _pinned(
     declared = port.type.tensor_type.shape.dim if port.type.tensor_type.HasField("shape") else None
     if declared is not None and len(declared) > MAX_RANK:
         raise ModelError(f"{path}: input '{port.name}' has {len(declared)} dimensions, more than {MAX_RANK}")
-    dims = None if declared is None else [d.dim_value if d.HasField("dim_value") else d.dim_param for d in declared]
+    dims = (
+        None
+        if declared is None
+        else [d.dim_value if d.HasField("dim_value") else d.dim_param for d in declared]
+    )
     if wanted is not None:
         _check_wanted(path, port.name, list(wanted), dims)
         return [int(n) for n in wanted]
     if dims is None:
-        raise ModelError(f"{path}: input '{port.name}' has no shape; give it, as in --input-shape {port.name}=1,3,224,224")
+        raise ModelError(
+            f"{path}: input '{port.name}' has no shape; give it, as in --input-shape {port.name}=1,3,224,224"
+        )
     if len(dims) > 1 and isinstance(dims[0], str):
         warnings.append(f"{path}: batch dimension '{dims[0]}' of input '{port.name}' is set to 1")
         dims[0] = 1
@@ -128,7 +147,9 @@ def _check_wanted(path: Path, name: str, wanted: list[int], dims: list[int | str
         raise ModelError(f"{path}: shape {text} for input '{name}' must be positive numbers")
     if dims is None:
         return
-    fits = len(dims) == len(wanted) and all(isinstance(d, str) or d <= 0 or d == n for d, n in zip(dims, wanted))
+    fits = len(dims) == len(wanted) and all(
+        isinstance(d, str) or d <= 0 or d == n for d, n in zip(dims, wanted, strict=True)
+    )
     if not fits:
         declared = ",".join(str(d) if d != "" else "?" for d in dims)
         raise ModelError(

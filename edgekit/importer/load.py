@@ -34,7 +34,9 @@ class ImportedModel:
     warnings: list[str] = field(default_factory=list)
 
 
-def load(path: str | os.PathLike[str], input_shapes: Mapping[str, Sequence[int]] | None = None) -> ImportedModel:
+def load(
+    path: str | os.PathLike[str], input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> ImportedModel:
     """Imports an ONNX model.
 
     Args:

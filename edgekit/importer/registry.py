@@ -47,7 +47,9 @@ class Handler:
 HANDLERS: dict[str, Handler] = {}
 
 
-def handler(op: str, since: int = 1, *, becomes: str, restrictions: str = "") -> Callable[[Function], Function]:
+def handler(
+    op: str, since: int = 1, *, becomes: str, restrictions: str = ""
+) -> Callable[[Function], Function]:
     """Registers a function as the handler of ONNX operator `op`; may be stacked."""
 
     def register(function: Function) -> Function:

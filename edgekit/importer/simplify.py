@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import onnxslim
-from onnx import TensorProto
 
 from edgekit.errors import ModelError
 from edgekit.importer.check import MAX_TENSOR_ELEMENTS, MAX_TOTAL_ELEMENTS, element_count, opset_of
@@ -42,7 +41,7 @@ def simplify(path: Path, model: onnx.ModelProto, blocked: bool) -> onnx.ModelPro
         ModelError: shapes contradict each other or exceed the limits.
     """
     if blocked:
-        return _infer(path, model, strict=False)
+        return _infer(path, model, strict=True)
     model = _infer(path, _fold(path, model), strict=True)
     return _slim(path, model)
 
@@ -70,14 +69,20 @@ def create_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _infer(path: Path, model: onnx.ModelProto, strict: bool) -> onnx.ModelProto:
     try:
-        model = onnx.shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict, data_prop=True)
-    except Exception as error:  # noqa: BLE001 - onnx raises bare exceptions of its C++ side
-        raise ModelError(f"{path}: shapes do not fit together: {_one_line(error)}; export the model again") from None
+        model = onnx.shape_inference.infer_shapes(
+            model, check_type=strict, strict_mode=strict, data_prop=True
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{path}: shapes do not fit together: {_one_line(error)}; export the model again"
+        ) from None
     _check_sizes(path, tensor_shapes(model))
     return model
 
@@ -129,7 +134,9 @@ class _Folder:
         if node.op_type in RANDOM_OPS or any(t and t not in self.constants for t in node.input):
             return None
         outputs = [o for o in node.output if o]
-        shapes = [_static_shape(onnx.ValueInfoProto(type=inferred[o])) if o in inferred else None for o in outputs]
+        shapes = [
+            _static_shape(onnx.ValueInfoProto(type=inferred[o])) if o in inferred else None for o in outputs
+        ]
         # Only what the operator's own data bounds may be evaluated without a known size.
         if any(s is None for s in shapes) and node.op_type != "NonZero":
             return None
@@ -151,9 +158,14 @@ class _Folder:
         }
         try:
             return onnx.shape_inference.infer_node_outputs(
-                schema, node, types, small, opset_imports=list(self.model.opset_import), ir_version=self.model.ir_version
+                schema,
+                node,
+                types,
+                small,
+                opset_imports=list(self.model.opset_import),
+                ir_version=self.model.ir_version,
             )
-        except Exception as error:  # noqa: BLE001 - onnx raises bare exceptions of its C++ side
+        except Exception as error:
             raise ModelError(
                 f"{self.path}: {node.op_type} node '{node.name}' is malformed: {_one_line(error)}; export the model again"
             ) from None
@@ -162,7 +174,9 @@ class _Folder:
         data = self.constants.get(tensor)
         if data is None:
             return self.types[tensor]
-        return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(data.dtype), data.shape)
+        return onnx.helper.make_tensor_type_proto(
+            onnx.helper.np_dtype_to_tensor_dtype(data.dtype), data.shape
+        )
 
     def _evaluate_shape(self, node: onnx.NodeProto) -> dict[str, np.ndarray] | None:
         tensor = node.input[0]
@@ -183,10 +197,10 @@ class _Folder:
         single.ir_version = self.model.ir_version
         try:
             results = create_session(single).run(None, {})
-        except Exception as error:  # noqa: BLE001 - any failure of ONNX Runtime leaves the node as it is
+        except Exception as error:
             logger.debug("cannot fold %s: %s", node.name, error)
             return None
-        return dict(zip(outputs, (np.asarray(r) for r in results)))
+        return dict(zip(outputs, (np.asarray(r) for r in results), strict=True))
 
 
 def _fold(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -200,7 +214,9 @@ def _fold(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(remaining)
     for output in graph.output:
         if output.name in folder.constants:
-            raise ModelError(f"{path}: output '{output.name}' does not depend on an input; remove it from the model")
+            raise ModelError(
+                f"{path}: output '{output.name}' does not depend on an input; remove it from the model"
+            )
     read = {t for node in remaining for t in node.input}
     kept = [t for t in graph.initializer if t.name in read]
     del graph.initializer[:]
@@ -218,7 +234,7 @@ def _slim(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         slimmed = onnxslim.slim(copy, skip_optimizations=SLIM_SKIPS)
         slimmed = _infer(path, _without_inferred_shapes(slimmed), strict=True)
-    except Exception as error:  # noqa: BLE001 - onnxslim makes no promise on what it raises
+    except Exception as error:
         logger.debug("onnxslim failed on %s: %s", path, error)
         return model
     if not _same_ports(model, slimmed) or not _same_results(path, model, slimmed):
@@ -249,10 +265,10 @@ def _same_results(path: Path, a: onnx.ModelProto, b: onnx.ModelProto) -> bool:
     }
     try:
         expected = create_session(a).run(None, feeds)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base
+    except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot execute the model: {_one_line(error)}") from None
     got = create_session(b).run(None, feeds)
-    return all(_close(x, y) for x, y in zip(expected, got))
+    return all(_close(x, y) for x, y in zip(expected, got, strict=True))
 
 
 def _close(x: np.ndarray, y: np.ndarray) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.importer.context import Context, OnnxNode
+from edgekit.importer.context import Attrs, Context, OnnxNode
 from edgekit.importer.handlers.window import image_view, window
 from edgekit.importer.registry import Unsupported, handler
 
@@ -28,13 +28,17 @@ def conv(ctx: Context, node: OnnxNode) -> None:
     bias = np.zeros(w.shape[0], np.float32)
     if node.input(2):
         bias = ctx.require_constant(node.inputs[2], "bias").reshape(-1)
-    attrs = {"strides": win.strides, "dilations": win.dilations, "pads": win.pads}
+    attrs: Attrs = {"strides": win.strides, "dilations": win.dilations, "pads": win.pads}
     if groups == x_shape[3] and groups > 1:
         op, w = "DepthwiseConv", w[:, 0].transpose(1, 2, 0)
     else:
         op, w = "Conv", w.transpose(0, 2, 3, 1)
         attrs["groups"] = groups
-    inputs = [ctx.take(x, x_perm, x_shape), ctx.add_constant(node.inputs[1], w), ctx.add_constant(f"{y}.bias", bias)]
+    inputs = [
+        ctx.take(x, x_perm, x_shape),
+        ctx.add_constant(node.inputs[1], w),
+        ctx.add_constant(f"{y}.bias", bias),
+    ]
     ctx.give(y, op, inputs, attrs, perm=y_perm, shape=y_shape)
 
 

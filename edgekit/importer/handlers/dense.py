@@ -82,7 +82,8 @@ def _row(c: np.ndarray | None, columns: int, beta: float) -> np.ndarray | None:
     return np.broadcast_to(np.float32(beta) * matrix[0], (columns,)).astype(np.float32)
 
 
-def _addend(ctx: Context, c: str, beta: float) -> str:
+def _addend(ctx: Context, c: str | None, beta: float) -> str:
+    assert c is not None
     data = ctx.constant(c)
     if data is not None:
         return ctx.add_constant(c, np.float32(beta) * data)

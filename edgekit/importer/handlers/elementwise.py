@@ -103,7 +103,9 @@ def power(ctx: Context, node: OnnxNode) -> None:
     elif base is not None and base > 0:
         _chain(ctx, node, b, affine(math.log(base)), unary("Exp"))
     else:
-        raise Unsupported("neither base nor exponent is a positive constant number", "use a constant exponent")
+        raise Unsupported(
+            "neither base nor exponent is a positive constant number", "use a constant exponent"
+        )
 
 
 @handler("Sum", becomes="Add")

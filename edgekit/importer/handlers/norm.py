@@ -10,16 +10,20 @@ from edgekit.importer.handlers.activation import channels_last
 from edgekit.importer.registry import Unsupported, handler
 
 
-@handler("BatchNormalization", since=7, becomes="Mul, Add", restrictions="inference mode; constant parameters")
+@handler(
+    "BatchNormalization", since=7, becomes="Mul, Add", restrictions="inference mode; constant parameters"
+)
 def batch_normalization(ctx: Context, node: OnnxNode) -> None:
     """gamma * (x - mean) / sqrt(var + epsilon) + beta, per channel; records the declared statistics."""
     if node.attrs.get("training_mode", 0) or any(node.outputs[1:]):
         raise Unsupported("it is in training mode", "export the model in inference mode (model.eval())")
     if not node.attrs.get("spatial", 1):
-        raise Unsupported("it has statistics per position (spatial=0)", "use one mean and variance per channel")
+        raise Unsupported(
+            "it has statistics per position (spatial=0)", "use one mean and variance per channel"
+        )
     x, y = node.inputs[0], node.output
     roles = ("scale", "bias", "mean", "variance")
-    parameters = [ctx.require_constant(t, r) for t, r in zip(node.inputs[1:5], roles)]
+    parameters = [ctx.require_constant(t, r) for t, r in zip(node.inputs[1:5], roles, strict=True)]
     gamma, beta, mean, var = (p.reshape(-1).astype(np.float64) for p in parameters)
     var = var + float(node.attrs.get("epsilon", 1e-5))
     if not (var > 0).all():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from edgekit.importer.context import Context, OnnxNode
+from edgekit.importer.context import Attrs, Context, OnnxNode
 from edgekit.importer.handlers.window import image_view, window
 from edgekit.importer.registry import Unsupported, handler
 
@@ -29,7 +29,7 @@ def _pool(ctx: Context, node: OnnxNode, op: str) -> None:
     x_perm, x_shape = image_view(ctx, x)
     y_perm, y_shape = image_view(ctx, y)
     win = window(node, node.attrs["kernel_shape"], x_shape, y_shape, ctx.rank(x) - 2)
-    attrs = {"kernel": win.kernel, "strides": win.strides, "dilations": win.dilations, "pads": win.pads}
+    attrs: Attrs = {"kernel": win.kernel, "strides": win.strides, "dilations": win.dilations, "pads": win.pads}
     if op == "AveragePool":
         attrs["count_include_pad"] = bool(node.attrs.get("count_include_pad", 0)) and any(win.pads)
     ctx.give(y, op, [ctx.take(x, x_perm, x_shape)], attrs, perm=y_perm, shape=y_shape)
@@ -45,14 +45,14 @@ def global_max_pool(ctx: Context, node: OnnxNode) -> None:
     _global_pool(ctx, node, "MaxPool")
 
 
-def _global_pool(ctx: Context, node: OnnxNode, op: str, **attrs: bool) -> None:
+def _global_pool(ctx: Context, node: OnnxNode, op: str, **more: bool) -> None:
     x, y = node.inputs[0], node.output
     x_perm, x_shape = image_view(ctx, x)
     y_perm, y_shape = image_view(ctx, y)
-    attrs = {**full_window(x_shape[1:3]), **attrs}
+    attrs = full_window(x_shape[1:3]) | more
     ctx.give(y, op, [ctx.take(x, x_perm, x_shape)], attrs, perm=y_perm, shape=y_shape)
 
 
-def full_window(size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+def full_window(size: tuple[int, ...]) -> Attrs:
     """Attributes of a pool that covers [H,W] once."""
     return {"kernel": tuple(size), "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}

@@ -8,6 +8,7 @@ import math
 from edgekit.importer.context import Context, OnnxNode, permuted
 from edgekit.importer.handlers.activation import affine
 from edgekit.importer.handlers.pool import full_window
+from edgekit.importer.handlers.window import NHWC
 from edgekit.importer.registry import Unsupported, handler
 
 
@@ -26,7 +27,7 @@ def reduce_sum(ctx: Context, node: OnnxNode) -> None:
     _reduce(ctx, node, "AveragePool", 13, count_include_pad=False)
 
 
-def _reduce(ctx: Context, node: OnnxNode, op: str, axes_input_since: int, **attrs: bool) -> None:
+def _reduce(ctx: Context, node: OnnxNode, op: str, axes_input_since: int, **more: bool) -> None:
     """[reduced..., kept...] -> a pool over [1, H, W, kept]; space of an NCHW image stays an image."""
     x, y = node.inputs[0], node.output
     shape = ctx.shape(x)
@@ -36,21 +37,21 @@ def _reduce(ctx: Context, node: OnnxNode, op: str, axes_input_since: int, **attr
         return
     kept = [i for i in range(len(shape)) if i not in axes]
     if len(shape) == 4 and axes == [2, 3]:
-        perm, image = (0, 2, 3, 1), None
-        view = permuted(shape, perm)
-        result = (shape[0], 1, 1, shape[1])
+        perm, view = NHWC, permuted(shape, NHWC)
     else:
         perm = (*axes, *kept)
-        view = image = (1, math.prod(shape[i] for i in axes), 1, math.prod(shape[i] for i in kept))
-        result = (1, 1, 1, view[3])
-    # The kept dimensions are in ONNX's order on both sides, and the reduced ones are 1.
-    pooled = ctx.take(x, perm, image)
-    attrs = {**full_window(view[1:3]), **attrs}
+        view = (1, math.prod(shape[i] for i in axes), 1, math.prod(shape[i] for i in kept))
+    result = (view[0], 1, 1, view[3])
+    # The kept dimensions are in ONNX's order on both sides and the reduced ones are 1: a reshape brings
+    # the result into any layout. Where an image stays one, the permutation says more.
+    back = NHWC if perm == NHWC and ctx.rank(y) == 4 else None
+    pooled = ctx.take(x, perm, view)
+    attrs = full_window(view[1:3]) | more
     if node.op == "ReduceSum":
         pooled = ctx.step(op, [pooled], result, attrs)
-        ctx.give(y, "Unary", [pooled], affine(float(view[1] * view[2])), shape=result)
+        ctx.give(y, "Unary", [pooled], affine(float(view[1] * view[2])), perm=back, shape=result)
     else:
-        ctx.give(y, op, [pooled], attrs, shape=result)
+        ctx.give(y, op, [pooled], attrs, perm=back, shape=result)
 
 
 def _axes(ctx: Context, node: OnnxNode, rank: int, input_since: int) -> list[int]:

@@ -24,7 +24,9 @@ def resize(ctx: Context, node: OnnxNode) -> None:
         _resize(ctx, node, 1, "asymmetric", "legacy")
         return
     if node.attrs.get("exclude_outside", 0) or node.attrs.get("antialias", 0):
-        raise Unsupported("exclude_outside and antialias need interpolation", "leave them out in mode nearest")
+        raise Unsupported(
+            "exclude_outside and antialias need interpolation", "leave them out in mode nearest"
+        )
     mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
     _resize(ctx, node, 2, mode, node.attrs.get("nearest_mode", "round_prefer_floor"))
 
@@ -34,7 +36,9 @@ def _resize(ctx: Context, node: OnnxNode, scales_input: int, transform: str, rou
     if mode != "nearest":
         raise Unsupported(f"mode '{mode}' interpolates", "use mode='nearest'")
     if transform not in TRANSFORMS or rounding not in ROUNDINGS:
-        raise Unsupported(f"coordinates '{transform}' with rounding '{rounding}'", "use the modes of docs/OPERATORS.md")
+        raise Unsupported(
+            f"coordinates '{transform}' with rounding '{rounding}'", "use the modes of docs/OPERATORS.md"
+        )
     x, y = node.inputs[0], node.output
     x_perm, x_view = image_view(ctx, x)
     y_perm, y_view = image_view(ctx, y)
@@ -44,7 +48,7 @@ def _resize(ctx: Context, node: OnnxNode, scales_input: int, transform: str, rou
     spatial = [np.float32(1), scales[2]] if len(scales) == 3 else list(scales[2:])
     rows, cols = (
         source_indexes(n_in, n_out, scale, transform, rounding)
-        for n_in, n_out, scale in zip(x_view[1:3], y_view[1:3], spatial)
+        for n_in, n_out, scale in zip(x_view[1:3], y_view[1:3], spatial, strict=True)
     )
     attrs = {"rows": rows, "cols": cols}
     ctx.give(y, "ResizeNearest", [ctx.take(x, x_perm, x_view)], attrs, perm=y_perm, shape=y_view)
@@ -53,7 +57,7 @@ def _resize(ctx: Context, node: OnnxNode, scales_input: int, transform: str, rou
 def _scales(ctx: Context, node: OnnxNode, index: int) -> list[np.float32]:
     """One binary32 factor per dimension, from `scales` or from `sizes` as ONNX Runtime derives it."""
     x_shape, y_shape = ctx.shape(node.inputs[0]), ctx.shape(node.output)
-    scales = [np.float32(o) / np.float32(i) for i, o in zip(x_shape, y_shape)]
+    scales = [np.float32(o) / np.float32(i) for i, o in zip(x_shape, y_shape, strict=True)]
     name = node.input(index)
     given = node.attrs.get("scales") if node.op == "Upsample" and name is None else None
     if name is not None:
@@ -63,7 +67,7 @@ def _scales(ctx: Context, node: OnnxNode, index: int) -> list[np.float32]:
             raise Unsupported("keep_aspect_ratio_policy is set", "give the sizes themselves")
         return scales
     axes = node.attrs.get("axes", range(len(x_shape)))
-    for axis, factor in zip(axes, given):
+    for axis, factor in zip(axes, given, strict=True):
         scales[axis] = np.float32(factor)
     if min(scales) <= 0:
         raise Unsupported("a scale is not positive", "export the model again")

@@ -11,7 +11,12 @@ import onnx
 from edgekit.importer.context import Context, OnnxNode, permuted
 from edgekit.importer.registry import Unsupported, handler
 
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.BFLOAT16,
+)
 
 
 def _reshape(ctx: Context, node: OnnxNode) -> None:
@@ -33,7 +38,7 @@ def identity(ctx: Context, node: OnnxNode) -> None:
 @handler("Dropout", becomes="nothing", restrictions="inference mode")
 def dropout(ctx: Context, node: OnnxNode) -> None:
     training = ctx.constant(node.input(2))
-    if len(node.outputs) > 1 and node.outputs[1] or (training is not None and training.any()):
+    if (len(node.outputs) > 1 and node.outputs[1]) or (training is not None and training.any()):
         raise Unsupported("it is in training mode", "export the model in inference mode (model.eval())")
     identity(ctx, node)
 
@@ -51,7 +56,9 @@ def transpose(ctx: Context, node: OnnxNode) -> None:
     x, y = node.inputs[0], node.output
     perm = tuple(node.attrs.get("perm", range(ctx.rank(x))[::-1]))
     if sorted(perm) != list(range(ctx.rank(x))):
-        raise Unsupported(f"perm {list(perm)} does not fit {ctx.rank(x)} dimensions", "export the model again")
+        raise Unsupported(
+            f"perm {list(perm)} does not fit {ctx.rank(x)} dimensions", "export the model again"
+        )
     if list(perm) == sorted(perm):
         identity(ctx, node)
         return
@@ -75,7 +82,7 @@ def split(ctx: Context, node: OnnxNode) -> None:
     axis = int(node.attrs.get("axis", 0)) % ctx.rank(x)
     start = 0
     sizes = _split_sizes(ctx, node, ctx.shape(x)[axis])
-    for output, size in zip(node.outputs, sizes):
+    for output, size in zip(node.outputs, sizes, strict=True):
         if output:
             starts = [0] * ctx.rank(x)
             starts[axis] = start
@@ -103,7 +110,7 @@ def _give_slice(ctx: Context, x: str, y: str, starts: Sequence[int], steps: Sequ
 def slice_(ctx: Context, node: OnnxNode) -> None:
     x, y = node.inputs[0], node.output
     starts, steps = [0] * ctx.rank(x), [1] * ctx.rank(x)
-    for axis, start, end, step in zip(*_slice_arguments(ctx, node)):
+    for axis, start, end, step in zip(*_slice_arguments(ctx, node), strict=True):
         size = ctx.shape(x)[axis]
         # slice.indices clamps exactly as ONNX does, with end = -size - 1 for "to the first" going down.
         starts[axis], _, steps[axis] = slice(start, end, step).indices(size)
@@ -118,7 +125,9 @@ def _slice_arguments(ctx: Context, node: OnnxNode) -> tuple[list[int], ...]:
         steps = [1] * len(starts)
     else:
         roles = ("starts", "ends", "axes", "steps")
-        given = [ctx.require_constant(t, r) if t else None for t, r in zip(node.inputs[1:], roles)]
+        given = [
+            ctx.require_constant(t, r) if t else None for t, r in zip(node.inputs[1:], roles, strict=False)
+        ]
         given += [None] * (4 - len(given))
         starts, ends = ([int(v) for v in data.reshape(-1)] for data in given[:2] if data is not None)
         axes = list(range(len(starts))) if given[2] is None else [int(v) for v in given[2].reshape(-1)]
@@ -142,7 +151,7 @@ def pad(ctx: Context, node: OnnxNode) -> None:
     if mode != "constant":
         raise Unsupported(f"mode '{mode}' is not supported", "pad with zeros (mode='constant')")
     before, after, value = _pad_arguments(ctx, node)
-    inside = [n + min(b, 0) + min(a, 0) for n, b, a in zip(ctx.shape(x), before, after)]
+    inside = [n + min(b, 0) + min(a, 0) for n, b, a in zip(ctx.shape(x), before, after, strict=True)]
     if min(inside, default=1) < 1:
         raise Unsupported("negative pads leave nothing", "export the model again")
     cropped = tuple(inside) != ctx.shape(x)
@@ -185,13 +194,13 @@ def _pad_arguments(ctx: Context, node: OnnxNode) -> tuple[list[int], list[int], 
 def expand(ctx: Context, node: OnnxNode) -> None:
     shape = ctx.shape(node.output)
     source = (1,) * (len(shape) - ctx.rank(node.inputs[0])) + ctx.shape(node.inputs[0])
-    _repeat(ctx, node, source, [o // i for i, o in zip(source, shape)])
+    _repeat(ctx, node, source, [o // i for i, o in zip(source, shape, strict=True)])
 
 
 @handler("Tile", becomes="Concat", restrictions="at most 64 repeats of a dimension")
 def tile(ctx: Context, node: OnnxNode) -> None:
     source = ctx.shape(node.inputs[0])
-    _repeat(ctx, node, source, [o // i for i, o in zip(source, ctx.shape(node.output))])
+    _repeat(ctx, node, source, [o // i for i, o in zip(source, ctx.shape(node.output), strict=True)])
 
 
 MAX_REPEATS = 64
@@ -200,7 +209,9 @@ MAX_REPEATS = 64
 def _repeat(ctx: Context, node: OnnxNode, source: Sequence[int], repeats: Sequence[int]) -> None:
     """Concatenates copies, one dimension after the other."""
     if max(repeats, default=1) > MAX_REPEATS:
-        raise Unsupported(f"it repeats a dimension {max(repeats)} times", f"repeat at most {MAX_REPEATS} times")
+        raise Unsupported(
+            f"it repeats a dimension {max(repeats)} times", f"repeat at most {MAX_REPEATS} times"
+        )
     value, shape = ctx.take(node.inputs[0], shape=source), list(source)
     axes = [i for i, n in enumerate(repeats) if n > 1]
     for axis in axes[:-1]:
@@ -237,7 +248,9 @@ def _shuffle(ctx: Context, node: OnnxNode, split_shape: Sequence[int], perm: Seq
     ctx.give(node.output, "Reshape", [moved])
 
 
-@handler("Gather", becomes="Slice; Concat of Slices", restrictions="indices are constants, in at most 64 runs")
+@handler(
+    "Gather", becomes="Slice; Concat of Slices", restrictions="indices are constants, in at most 64 runs"
+)
 def gather(ctx: Context, node: OnnxNode) -> None:
     x, y = node.inputs[0], node.output
     axis = int(node.attrs.get("axis", 0)) % ctx.rank(x)
@@ -247,12 +260,16 @@ def gather(ctx: Context, node: OnnxNode) -> None:
         raise Unsupported("an index is outside the tensor", "export the model again")
     runs = _runs([int(i) % size for i in indices])
     if len(runs) > MAX_REPEATS:
-        raise Unsupported(f"its indices form {len(runs)} runs", f"gather at most {MAX_REPEATS} evenly spaced runs")
+        raise Unsupported(
+            f"its indices form {len(runs)} runs", f"gather at most {MAX_REPEATS} evenly spaced runs"
+        )
     parts = []
     for start, step, count in runs:
         shape, starts, steps = list(ctx.shape(x)), [0] * ctx.rank(x), [1] * ctx.rank(x)
         shape[axis], starts[axis], steps[axis] = count, start, step
-        parts.append(ctx.step("Slice", [ctx.take(x)], shape, {"starts": tuple(starts), "steps": tuple(steps)}))
+        parts.append(
+            ctx.step("Slice", [ctx.take(x)], shape, {"starts": tuple(starts), "steps": tuple(steps)})
+        )
     if len(parts) == 1:
         ctx.give(y, "Reshape", parts)
         return

@@ -23,5 +23,5 @@ def softmax(ctx: Context, node: OnnxNode) -> None:
         matrix = (math.prod(shape[:axis]), math.prod(shape[axis:]))
         ctx.give(y, "Softmax", [ctx.take(x, shape=matrix)], shape=matrix)
         return
-    perm = tuple(i for i in range(rank) if i != axis) + (axis,)
+    perm = (*(i for i in range(rank) if i != axis), axis)
     ctx.give(y, "Softmax", [ctx.take(x, perm)], perm=perm)

@@ -67,7 +67,9 @@ def _two(values: Sequence[int] | None, default: int, rank: int) -> tuple[int, in
     """One or two spatial values as (h, w)."""
     values = list(values) if values is not None else [default] * rank
     if len(values) != rank:
-        raise Unsupported(f"an attribute has {len(values)} values for {rank} dimensions", "export the model again")
+        raise Unsupported(
+            f"an attribute has {len(values)} values for {rank} dimensions", "export the model again"
+        )
     return (values[0], values[1]) if rank == 2 else (default, values[0])
 
 
@@ -81,10 +83,11 @@ def _pads(
     rank: int,
 ) -> tuple[list[int], list[int]]:
     auto_pad = node.attrs.get("auto_pad", "NOTSET")
-    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations)]
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         totals = [
-            max((math.ceil(i / s) - 1) * s + span - i, 0) for i, s, span in zip(inputs[1:3], strides, spans)
+            max((math.ceil(i / s) - 1) * s + span - i, 0)
+            for i, s, span in zip(inputs[1:3], strides, spans, strict=True)
         ]
         small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
         return (small, large) if auto_pad == "SAME_UPPER" else (large, small)
@@ -96,6 +99,6 @@ def _pads(
     begin, end = pads[:2], pads[2:]
     needed = [
         (o - 1) * s + span - i - b
-        for o, s, span, i, b in zip(outputs[1:3], strides, spans, inputs[1:3], begin)
+        for o, s, span, i, b in zip(outputs[1:3], strides, spans, inputs[1:3], begin, strict=True)
     ]
-    return begin, [max(e, n) for e, n in zip(end, needed)]
+    return begin, [max(e, n) for e, n in zip(end, needed, strict=True)]
