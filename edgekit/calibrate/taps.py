@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the float model in ONNX Runtime and shows its inner tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgekit.errors import ModelError
+
+TAP_BYTES = 512 * 2**20
+"""Inner tensors of one execution that may be held at once; more are tapped in several passes."""
+
+
+class Taps:
+    """The float model with inner tensors as outputs.
+
+    Args:
+        model: the float model; not changed.
+        sizes: ONNX tensors to show, model inputs included -> number of elements, to bound memory.
+    """
+
+    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+        fed = {i.name for i in model.graph.input}
+        self._inputs = [n for n in sizes if n in fed]
+        self._groups = list(_chunks([n for n in sizes if n not in fed], sizes)) or [[]]
+        self._model = model
+        self._open: tuple[int, onnxruntime.InferenceSession] | None = None
+
+    @property
+    def passes(self) -> int:
+        """How often the data has to be streamed."""
+        return len(self._groups)
+
+    def run(self, index: int, inputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """Executes pass `index` on one batch; name and array of each of its tensors.
+
+        Raises:
+            ModelError: ONNX Runtime refuses the model or fails on the batch.
+        """
+        if index == 0:
+            for name in self._inputs:
+                yield name, inputs[name]
+        group = self._groups[index]
+        if not group:
+            return
+        session = self._session(index)
+        try:
+            arrays = session.run(group, inputs)
+        except Exception as error:  # the runtime's exceptions share no base class
+            raise ModelError(f"the float model fails in ONNX Runtime: {_first_line(error)}") from error
+        yield from zip(group, arrays, strict=True)
+
+    def _session(self, index: int) -> onnxruntime.InferenceSession:
+        if self._open is None or self._open[0] != index:
+            self._open = index, _session(_tapped(self._model, self._groups[index]))
+        return self._open[1]
+
+
+def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    group: list[str] = []
+    held = 0
+    for name in names:
+        size = 4 * sizes.get(name, 0)
+        if group and held + size > TAP_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += size
+    if group:
+        yield group
+
+
+def _tapped(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy whose outputs are `names`."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
+    return copy
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no base class
+        raise ModelError(f"ONNX Runtime refuses the float model: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers with weights: int32 accumulation, then one multiplication per output channel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.graph import Node
+from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul
+from edgekit.quantize import scales
+from edgekit.quantize.lowering import Lowering, lowers
+from edgekit.quantize.weights import QuantizedWeights, quantize_weights
+
+
+@lowers("Conv")
+def conv(low: Lowering, node: Node) -> None:
+    """w[O,KH,KW,C/groups]"""
+    w, b = _weights(low, node)
+    groups = int(node.attrs.get("groups", 1))
+    mean = low.means.get(node.inputs[0])
+    # What each output channel sees: the channels of its own group.
+    seen = None if mean is None else np.repeat(mean.reshape(groups, 1, 1, -1), len(w) // groups, axis=0)
+    quantized = quantize_layer(low, node, w, b, seen)
+    low.emit(
+        Conv2D(
+            node.name,
+            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights.reshape(w.shape))],
+            [low.result(node)],
+            quantized.bias,
+            quantized.scale,
+            *low.clamp(node, low.quant(node.outputs[0])),
+            **window(node),
+            groups=groups,
+        )
+    )
+
+
+@lowers("DepthwiseConv")
+def depthwise_conv(low: Lowering, node: Node) -> None:
+    """w[KH,KW,O]; output channel o reads input channel o // (O // C)."""
+    w, b = _weights(low, node)
+    outputs = w.shape[-1]
+    mean = low.means.get(node.inputs[0])
+    seen = None if mean is None else np.repeat(mean, outputs // mean.size).reshape(-1, 1, 1)
+    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, seen, window(node))
+
+
+def affine(low: Lowering, node: Node, scale: np.ndarray, offset: np.ndarray) -> None:
+    """`x * scale[C] + offset[C]` of an image as a 1x1 depthwise convolution."""
+    _emit_depthwise(low, node, scale.reshape(-1, 1, 1), offset, None, {})
+
+
+def _emit_depthwise(
+    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, seen: np.ndarray | None, geometry: dict
+) -> None:
+    quantized = quantize_layer(low, node, w, b, seen)
+    canonical = np.moveaxis(quantized.weights.reshape(w.shape), 0, -1)
+    stem = node.inputs[1] if node.op == "DepthwiseConv" else f"{node.name}_weights"
+    low.emit(
+        DepthwiseConv2D(
+            node.name,
+            [low.operand(node.inputs[0]), low.constant(stem, canonical)],
+            [low.result(node)],
+            quantized.bias,
+            quantized.scale,
+            *low.clamp(node, low.quant(node.outputs[0])),
+            **geometry,
+        )
+    )
+
+
+@lowers("Dense")
+def dense(low: Lowering, node: Node) -> None:
+    """w[O,K]"""
+    w, b = _weights(low, node)
+    quantized = quantize_layer(low, node, w, b, low.means.get(node.inputs[0]))
+    low.emit(
+        Dense(
+            node.name,
+            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights.reshape(w.shape))],
+            [low.result(node)],
+            quantized.bias,
+            quantized.scale,
+            *low.clamp(node, low.quant(node.outputs[0])),
+        )
+    )
+
+
+@lowers("MatMul")
+def matmul(low: Lowering, node: Node) -> None:
+    """Two activations: the bound holds for any content, so their common dimension is limited."""
+    a, b = (low.operand_quant(i) for i in node.inputs)
+    y = low.quant(node.outputs[0])
+    k = low.graph.values[node.inputs[0]].shape[-1]
+    reach = k * scales.distance(a) * scales.distance(b)
+    if reach > scales.ACCUMULATOR_MAX:
+        raise ModelError(
+            f"node '{node.name}': a product over {k} elements can overflow 32-bit accumulators; split the MatMul"
+        )
+    multiplier = np.float32(a.scale * b.scale) / y.scale
+    low.check_multipliers(node, multiplier, reach)
+    inputs = [low.operand(i) for i in node.inputs]
+    low.emit(MatMul(node.name, inputs, [low.result(node)], *low.clamp(node, y)))
+
+
+def quantize_layer(
+    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, seen: np.ndarray | None
+) -> QuantizedWeights:
+    """Weights and corrected bias of a layer.
+
+    Args:
+        w: float[O, ...].
+        b: float[O].
+        seen: mean of the inputs, broadcasting to `w`; None where unknown.
+    """
+    x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
+    flat = np.asarray(w, np.float64).reshape(len(w), -1)
+    quantized = quantize_weights(node.name, flat, b, x, y)
+    if low.options.bias_correction and seen is not None:
+        means = np.broadcast_to(seen, w.shape).reshape(flat.shape)
+        quantized = quantize_weights(node.name, flat, b + _mean_error(flat, quantized, means), x, y)
+    multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
+    low.check_multipliers(node, multiplier, quantized.reach)
+    return quantized
+
+
+def _mean_error(w: np.ndarray, quantized: QuantizedWeights, means: np.ndarray) -> np.ndarray:
+    """What rounding the weights takes from the mean of each output channel, float64[O].
+
+    Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019),
+    section 4.2, with means from data.
+    """
+    error = w - quantized.weights * quantized.scale.astype(np.float64)[:, None]
+    return (error * means).sum(axis=1)
+
+
+def window(node: Node) -> dict:
+    """Strides, dilations and pads as a program operator takes them."""
+    return {
+        "strides": tuple(int(v) for v in node.attrs["strides"]),
+        "dilations": tuple(int(v) for v in node.attrs["dilations"]),
+        "pads": tuple(int(v) for v in node.attrs["pads"]),
+    }
+
+
+def _weights(low: Lowering, node: Node) -> tuple[np.ndarray, np.ndarray]:
+    w = low.graph.constant(node.inputs[1])
+    assert w is not None, f"{node.name}: weights must be constant"
+    outputs = w.shape[-1] if node.op == "DepthwiseConv" else w.shape[0]
+    b = low.graph.constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(outputs)
+    assert b is not None, f"{node.name}: bias must be constant"
+    return np.asarray(w, np.float64), np.asarray(b, np.float64).reshape(-1)
