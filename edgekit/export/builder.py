@@ -117,7 +117,14 @@ class Builder:
         return self.fresh(f"{name}_quantized") if name in self.program.outputs else name
 
     def write(
-        self, op: Op, op_type: str, inputs: list[str], perm: Perm, lo: int = -128, hi: int = 127, **attributes: Any
+        self,
+        op: Op,
+        op_type: str,
+        inputs: list[str],
+        perm: Perm,
+        lo: int = -128,
+        hi: int = 127,
+        **attributes: Any,
     ) -> None:
         """Adds the node that writes `op`'s int8 output in layout `perm`, with a Clip behind it for a narrower clamp."""
         name = self.output_name(op)
@@ -155,7 +162,9 @@ class Builder:
     def read_flat(self, tensor: str) -> str:
         """An ONNX tensor whose elements stand in the program's order; its shape may differ from the program's."""
         kept = [d for d in self.perm(tensor) if self.shape(tensor)[d] != 1]
-        return self.read(tensor, self.perm(tensor) if kept == sorted(kept) else identity(len(self.shape(tensor))))
+        return self.read(
+            tensor, self.perm(tensor) if kept == sorted(kept) else identity(len(self.shape(tensor)))
+        )
 
     def reshape(self, name: str, shape: tuple[int, ...], output: str | None = None) -> str:
         """A Reshape node."""
@@ -172,6 +181,8 @@ class Builder:
         graph = helper.make_graph(
             self._nodes, self.program.name or "edgekit", inputs, outputs, list(self._initializers.values())
         )
-        model = helper.make_model(graph, producer_name="edgekit", opset_imports=[helper.make_opsetid("", OPSET)])
+        model = helper.make_model(
+            graph, producer_name="edgekit", opset_imports=[helper.make_opsetid("", OPSET)]
+        )
         model.ir_version = IR_VERSION
         return model

@@ -11,13 +11,13 @@ from edgekit.program import Accumulate, Conv2D, Dense, DepthwiseConv2D
 
 def conv2d(b: Builder, op: Conv2D) -> None:
     w = b.tensor(op.inputs[1]).data.transpose(NCHW)
-    b.write(op, "QLinearConv", _inputs(b, op, b.read(op.inputs[0], NCHW), w), NCHW, op.lo, op.hi, **_window(op, w, op.groups))
+    _convolution(b, op, w, op.groups)
 
 
 def depthwise_conv2d(b: Builder, op: DepthwiseConv2D) -> None:
     w = b.tensor(op.inputs[1]).data.transpose(2, 0, 1)[:, np.newaxis]
     groups = b.shape(op.inputs[0])[3]
-    b.write(op, "QLinearConv", _inputs(b, op, b.read(op.inputs[0], NCHW), w), NCHW, op.lo, op.hi, **_window(op, w, groups))
+    _convolution(b, op, w, groups)
 
 
 def dense(b: Builder, op: Dense) -> None:
@@ -33,6 +33,18 @@ def dense(b: Builder, op: Dense) -> None:
     b.write(op, "Reshape", [image, shape], identity(len(b.shape(y))), op.lo, op.hi)
 
 
+def _convolution(b: Builder, op: Conv2D | DepthwiseConv2D, w: np.ndarray, groups: int) -> None:
+    """`w` as ONNX has it: [O, C / groups, KH, KW]."""
+    inputs = _inputs(b, op, b.read(op.inputs[0], NCHW), w)
+    window = {
+        "kernel_shape": list(w.shape[2:]),
+        "strides": list(op.strides),
+        "dilations": list(op.dilations),
+        "pads": list(op.pads),
+    }
+    b.write(op, "QLinearConv", inputs, NCHW, op.lo, op.hi, group=groups, **window)
+
+
 def _inputs(b: Builder, op: Accumulate, x: str, w: np.ndarray) -> list[str]:
     sx, sy = b.quant(op.inputs[0]), b.quant(op.outputs[0])
     return [
@@ -46,13 +58,3 @@ def _inputs(b: Builder, op: Accumulate, x: str, w: np.ndarray) -> list[str]:
         b.zero(sy.zero_point),
         b.constant(op.bias.astype(np.int32), f"{op.inputs[1]}_bias"),
     ]
-
-
-def _window(op: Conv2D | DepthwiseConv2D, w: np.ndarray, groups: int) -> dict[str, object]:
-    return {
-        "kernel_shape": list(w.shape[2:]),
-        "strides": list(op.strides),
-        "dilations": list(op.dilations),
-        "pads": list(op.pads),
-        "group": groups,
-    }

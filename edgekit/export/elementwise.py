@@ -11,8 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from edgekit.export.builder import Builder, Perm, identity
-from edgekit.program import Add, Lut, Mul, PRelu
-from edgekit.reference.executor import prelu_multipliers, product_multiplier, sum_multipliers
+from edgekit.program import Add, Lut, Mul, PRelu, prelu_multipliers, product_multiplier, sum_multipliers
 
 
 def add(b: Builder, op: Add) -> None:

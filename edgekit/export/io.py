@@ -25,7 +25,9 @@ def open_port(b: Builder, name: str) -> None:
     """Leads a float32 graph input to the int8 tensor that the program reads under that name."""
     quant = b.quant(name)
     q = b.node(
-        "QuantizeLinear", [name, b.scale(quant.scale), b.zero(quant.zero_point)], output=b.fresh(f"{name}_quantized")
+        "QuantizeLinear",
+        [name, b.scale(quant.scale), b.zero(quant.zero_point)],
+        output=b.fresh(f"{name}_quantized"),
     )
     b.place(name, q, identity(len(b.shape(name))))
 

@@ -13,15 +13,21 @@ from edgekit.reference.window import span
 
 
 def max_pool(b: Builder, op: MaxPool) -> None:
+    """ONNX Runtime refuses padding as large as the kernel; a Pad with the lowest value is the same."""
+    x, pads = b.read(op.inputs[0], NCHW), _pads(b, op)
+    if any(pad >= op.kernel[i % 2] for i, pad in enumerate(pads)):
+        top, left, bottom, right = pads
+        x = b.node("Pad", [x, b.ints([0, 0, top, left, 0, 0, bottom, right]), b.zero(-128)])
+        pads = [0, 0, 0, 0]
     b.write(
         op,
         "MaxPool",
-        [b.read(op.inputs[0], NCHW)],
+        [x],
         NCHW,
         kernel_shape=list(op.kernel),
         strides=list(op.strides),
         dilations=list(op.dilations),
-        pads=_pads(b, op),
+        pads=pads,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from onnx import TensorProto
 
 from edgekit.export.builder import Builder
-from edgekit.program import Softmax
+from edgekit.program import Softmax, inverse_scale
 
 
 def softmax(b: Builder, op: Softmax) -> None:
@@ -17,7 +17,6 @@ def softmax(b: Builder, op: Softmax) -> None:
     distance = b.node("Sub", [b.node("ReduceMax", [q], axes=[axis], keepdims=1), q])
     t = b.node("Gather", [b.constant(op.table.astype(np.int32), f"{op.outputs[0]}_table"), distance])
     total = b.node("ReduceSum", [t, b.ints([axis])], keepdims=1)
-    inverse = b.scale(np.float32(1) / np.float32(b.quant(op.outputs[0]).scale))
-    k = b.node("Div", [inverse, b.node("Cast", [total], to=TensorProto.FLOAT)])
+    k = b.node("Div", [b.scale(inverse_scale(b.program, op)), b.node("Cast", [total], to=TensorProto.FLOAT)])
     real = b.node("Mul", [b.node("Cast", [t], to=TensorProto.FLOAT), k])
     b.write_rounded(op, real, layout, op.lo, op.hi)

@@ -35,7 +35,11 @@ from edgekit.program import (
     Softmax,
     Tensor,
     Transpose,
+    inverse_scale,
     multiplier,
+    prelu_multipliers,
+    product_multiplier,
+    sum_multipliers,
 )
 from edgekit.reference import add, conv, dense, io, lut, matmul, move, mul, pool, prelu, softmax
 
@@ -56,7 +60,9 @@ def _step(cls: type[_O]) -> Callable[[Callable[[Program, _O, list[np.ndarray]], 
     return register
 
 
-def run(program: Program, inputs: Mapping[str, np.ndarray], taps: bool = False) -> Arrays | tuple[Arrays, Arrays]:
+def run(
+    program: Program, inputs: Mapping[str, np.ndarray], taps: bool = False
+) -> Arrays | tuple[Arrays, Arrays]:
     """Runs one inference.
 
     Args:
@@ -127,26 +133,6 @@ def _y(program: Program, op: Op) -> Quant:
 
 def _out(program: Program, op: Op) -> Tensor:
     return program.tensors[op.outputs[0]]
-
-
-def product_multiplier(program: Program, op: Op) -> np.float32:
-    """`f32(f32(sa * sb) / sy)` of an operator on two activations."""
-    a, b, y = _quant(program, op.inputs[0]), _quant(program, op.inputs[1]), _y(program, op)
-    return np.float32(np.float32(a.scale) * np.float32(b.scale)) / np.float32(y.scale)
-
-
-def sum_multipliers(program: Program, op: Add) -> tuple[np.float32, np.float32]:
-    """`f32(sa / sy)` and `f32(sb / sy)`, the second negated to subtract."""
-    a, b, y = _quant(program, op.inputs[0]), _quant(program, op.inputs[1]), _y(program, op)
-    left = np.float32(a.scale) / np.float32(y.scale)
-    right = np.float32(b.scale) / np.float32(y.scale)
-    return left, -right if op.subtract else right
-
-
-def prelu_multipliers(program: Program, op: PRelu) -> tuple[np.float32, np.ndarray]:
-    """`f32(sx / sy)` and float32[C] `f32(f32(sx * slope) / sy)`."""
-    sx, sy = np.float32(_x(program, op).scale), np.float32(_y(program, op).scale)
-    return sx / sy, (sx * op.slope.astype(np.float32)) / sy
 
 
 def pool_multipliers(program: Program, op: AveragePool) -> np.ndarray:
@@ -302,9 +288,8 @@ def _prelu(program: Program, op: PRelu, inputs: list[np.ndarray]) -> np.ndarray:
 
 @_step(Softmax)
 def _softmax(program: Program, op: Softmax, inputs: list[np.ndarray]) -> np.ndarray:
-    y = _y(program, op)
-    inverse = np.float32(1) / np.float32(y.scale)
-    return softmax.softmax(*inputs, op.table, inverse, y_zero=y.zero_point, lo=op.lo, hi=op.hi)
+    zero = _y(program, op).zero_point
+    return softmax.softmax(*inputs, op.table, inverse_scale(program, op), y_zero=zero, lo=op.lo, hi=op.hi)
 
 
 @_step(Reshape)

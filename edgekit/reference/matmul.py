@@ -10,7 +10,15 @@ from edgekit.reference.rounding import centered, requantize, wrap
 
 
 def matmul(
-    a: np.ndarray, b: np.ndarray, multiplier: np.float32, *, a_zero: int, b_zero: int, y_zero: int, lo: int, hi: int
+    a: np.ndarray,
+    b: np.ndarray,
+    multiplier: np.float32,
+    *,
+    a_zero: int,
+    b_zero: int,
+    y_zero: int,
+    lo: int,
+    hi: int,
 ) -> np.ndarray:
     """`y = requantize(sum((a - a_zero) * (b - b_zero)), multiplier)`, `multiplier = f32(f32(sa * sb) / sy)`.
 

@@ -9,7 +9,15 @@ from edgekit.reference.rounding import centered, requantize
 
 
 def mul(
-    a: np.ndarray, b: np.ndarray, multiplier: np.float32, *, a_zero: int, b_zero: int, y_zero: int, lo: int, hi: int
+    a: np.ndarray,
+    b: np.ndarray,
+    multiplier: np.float32,
+    *,
+    a_zero: int,
+    b_zero: int,
+    y_zero: int,
+    lo: int,
+    hi: int,
 ) -> np.ndarray:
     """`requantize((a - a_zero) * (b - b_zero), f32(f32(sa * sb) / sy))`, int8 in and out, broadcast.
 

@@ -10,7 +10,9 @@ from edgekit.reference.rounding import centered, requantize
 from edgekit.reference.window import windows
 
 
-def max_pool(x: np.ndarray, *, out: Pair, kernel: Pair, strides: Pair, dilations: Pair, pads: Pads) -> np.ndarray:
+def max_pool(
+    x: np.ndarray, *, out: Pair, kernel: Pair, strides: Pair, dilations: Pair, pads: Pads
+) -> np.ndarray:
     """The largest value of each window; padding is ignored. int8 x[N,H,W,C] -> int8 y[N,OH,OW,C].
 
     A padded position reads -128, which no value is below.
@@ -19,7 +21,14 @@ def max_pool(x: np.ndarray, *, out: Pair, kernel: Pair, strides: Pair, dilations
 
 
 def divisors(
-    size: Pair, *, out: Pair, kernel: Pair, strides: Pair, dilations: Pair, pads: Pads, count_include_pad: bool
+    size: Pair,
+    *,
+    out: Pair,
+    kernel: Pair,
+    strides: Pair,
+    dilations: Pair,
+    pads: Pads,
+    count_include_pad: bool,
 ) -> np.ndarray:
     """int32[OH,OW]: how many positions of each window lie inside the input (and padding, if asked).
 
@@ -35,8 +44,9 @@ def divisors(
 
 
 def average_multiplier(n: np.ndarray, x_scale: np.float32, y_scale: np.float32) -> np.ndarray:
-    """`m = f32(sx / f32(sy * n))`, float32, for each divisor in `n`."""
-    return np.float32(x_scale) / (np.float32(y_scale) * n.astype(np.float32))
+    """`m = f32(sx / f32(sy * n))`, float32, for each divisor in `n`; infinity where n is 0."""
+    with np.errstate(divide="ignore"):
+        return np.float32(x_scale) / (np.float32(y_scale) * n.astype(np.float32))
 
 
 def average_pool(
@@ -55,8 +65,10 @@ def average_pool(
 ) -> np.ndarray:
     """`requantize(sum(x - x_zero), multiplier[i, j])`, padding is `x_zero`.
 
+    A window without any position inside the input is `0 * infinity`, a NaN, and so becomes `lo`.
     int8 x[N,H,W,C], float32 multiplier[OH,OW] as `average_multiplier` gives it -> int8 y[N,OH,OW,C].
     """
     taps = windows(x, out, kernel, strides, dilations, pads, fill=x_zero)
     acc = centered(taps, x_zero).sum(axis=(3, 4), dtype=np.int32)
-    return requantize(acc, multiplier[:, :, np.newaxis], y_zero, lo, hi)
+    with np.errstate(invalid="ignore"):
+        return requantize(acc, multiplier[:, :, np.newaxis], y_zero, lo, hi)

@@ -22,7 +22,9 @@ def saturate(real: np.ndarray, zero: int, lo: int, hi: int) -> np.ndarray:
     return (np.clip(rounded, np.float32(lo - zero), np.float32(hi - zero)) + np.float32(zero)).astype(np.int8)
 
 
-def requantize(acc: np.ndarray, multiplier: np.ndarray | np.float32, zero: int, lo: int, hi: int) -> np.ndarray:
+def requantize(
+    acc: np.ndarray, multiplier: np.ndarray | np.float32, zero: int, lo: int, hi: int
+) -> np.ndarray:
     """`sat(rne(f32(f32(acc) * multiplier)) + zero)`: int32 accumulators -> int8.
 
     `multiplier` is float32, one for all or one per element of the last dimension.

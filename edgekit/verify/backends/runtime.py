@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C runtime, once per kernel set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from edgekit.errors import EdgekitError
+from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
+
+FAST_PATHS = {"bound": 1, "2 threads": 2}
+"""Runs without the per-operator callback, as a user's program makes them: label -> threads."""
+
+
+class Runtime(Backend):
+    """Every tensor through the per-operator callback, and the outputs of the paths without it."""
+
+    def __init__(self, subject: Subject, kernels: str) -> None:
+        self.name = f"c-{kernels}"
+        self._subject = subject
+        self._kernels = kernels
+
+    def available(self) -> str | None:
+        if self._subject.path is None:
+            return "the C runtime needs the model's file"
+        try:
+            from edgekit.runtime import kernels
+        except EdgekitError as error:
+            return str(error)
+        if self._kernels not in kernels.built():
+            return "this build of the runtime does not contain it"
+        return None if self._kernels in kernels.available() else "this processor does not have it"
+
+    def run(self, samples: Iterable[Sample]) -> Iterator[Observation]:
+        from edgekit.runtime.model import Model
+
+        model = Model(str(self._subject.path))
+        names = list(self._subject.program.tensors)
+        for sample in samples:
+            outputs, traced = model.trace(sample, kernels=self._kernels)
+            tensors = {names[index]: values for index, values in traced.items()}
+            paths = {"traced": outputs}
+            for label, threads in FAST_PATHS.items():
+                paths[label] = model.run(sample, kernels=self._kernels, threads=threads)
+            yield Observation(self._shaped(tensors), {label: self._shaped(o) for label, o in paths.items()})
+
+    def _shaped(self, arrays: Arrays) -> Arrays:
+        program = self._subject.program
+        return {name: np.asarray(a).reshape(program.tensors[name].shape) for name, a in arrays.items()}
