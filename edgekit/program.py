@@ -9,6 +9,7 @@ whatever encoding the file uses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
@@ -52,7 +53,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass
@@ -314,6 +315,43 @@ def multiplier(program: Program, op: Accumulate) -> np.ndarray:
     sx = program.tensors[op.inputs[0]].quant.scale
     sy = program.tensors[op.outputs[0]].quant.scale
     return (np.float32(sx) * op.weight_scale.astype(np.float32)) / np.float32(sy)
+
+
+def sum_multipliers(program: Program, op: Add) -> tuple[np.float32, np.float32]:
+    """`f32(sa / sy)` and `f32(sb / sy)`, the second negated to subtract."""
+    sa, sb, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    return sa / sy, -(sb / sy) if op.subtract else sb / sy
+
+
+def product_multiplier(program: Program, op: MatMul | Mul) -> np.float32:
+    """`f32(f32(sa * sb) / sy)`."""
+    sa, sb, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    return (sa * sb) / sy
+
+
+def prelu_multipliers(program: Program, op: PRelu) -> tuple[np.float32, np.ndarray]:
+    """`f32(sx / sy)` and float32[C] `f32(f32(sx * slope) / sy)`."""
+    sx, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    return sx / sy, (sx * op.slope.astype(np.float32)) / sy
+
+
+def inverse_scale(program: Program, op: Softmax) -> np.float32:
+    """`f32(1 / sy)`."""
+    return np.float32(1) / np.float32(program.tensors[op.outputs[0]].quant.scale)
+
+
+def weight_sums(op: Accumulate, weights: np.ndarray) -> np.ndarray:
+    """Sum of each output channel's weights, int64[O]."""
+    axes = (0, 1) if isinstance(op, DepthwiseConv2D) else tuple(range(1, weights.ndim))
+    return weights.sum(axis=axes, dtype=np.int64)
+
+
+def start_values(program: Program, op: Accumulate) -> np.ndarray:
+    """`bias - x_zero * sum(w)` per output channel, int32[O], wrapped: what an accumulator begins with
+    when the sum runs over x * w instead of (x - x_zero) * w."""
+    zero = program.tensors[op.inputs[0]].quant.zero_point
+    sums = weight_sums(op, program.tensors[op.inputs[1]].data)
+    return (op.bias.astype(np.int64) - zero * sums).astype(np.uint32).view(np.int32)
 
 
 def attributes(op: Op) -> dict[str, object]:
