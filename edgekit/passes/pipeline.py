@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The passes in their order.
+
+Four fixpoints, one after the other; each repeats its passes until none changes anything.
+
+1. `CANONICAL`: activations spelled out are found before their parts are fused elsewhere, layouts
+   meet, and whatever is linear goes into weights. Transposes only move down.
+2. `AT_INPUTS`: the same, with Transposes that are left moving up to model inputs.
+3. `LEFTOVERS`: affine functions that found no layer become layers and take clips.
+4. `TABLES`: Unary nodes in a row become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgekit.graph import Graph
+from edgekit.passes import (
+    activations,
+    affine,
+    clips,
+    common_subexpressions,
+    constants,
+    dead_code,
+    dense,
+    pads,
+    reshapes,
+    transposes,
+)
+from edgekit.passes.edit import Editor
+
+Pass = Callable[[Editor], bool]
+
+CLEANUP: tuple[Pass, ...] = (constants.run, dead_code.run, common_subexpressions.run, reshapes.run)
+FUSION: tuple[Pass, ...] = (dense.run, affine.to_unary, activations.collapse, affine.fold, pads.run, clips.fuse)
+
+CANONICAL: tuple[Pass, ...] = (*CLEANUP, transposes.sink, *FUSION, clips.drop_redundant)
+AT_INPUTS: tuple[Pass, ...] = (*CLEANUP, transposes.hoist, *FUSION, clips.drop_redundant)
+LEFTOVERS: tuple[Pass, ...] = (affine.lower, *CLEANUP, affine.fold, clips.fuse_rest, clips.drop_redundant)
+TABLES: tuple[Pass, ...] = (activations.merge, *CLEANUP)
+
+_LIMIT = 10_000
+"""Rounds after which passes that undo each other are reported; real models take about ten."""
+
+
+def optimize(graph: Graph) -> None:
+    """Rewrites `graph` in place into what the quantizer lowers; its outputs keep their values.
+
+    Results differ from the original by float rounding only. `Value.source` stays right, and
+    `batch_norm_stats` follow their values: those of a value with a fused `clip` describe it
+    before the clip.
+    """
+    edit = Editor(graph)
+    for passes in (CANONICAL, AT_INPUTS, LEFTOVERS, TABLES):
+        run_to_fixpoint(edit, passes)
+    dead_code.run(edit)
+
+
+def run_to_fixpoint(edit: Editor, passes: Sequence[Pass]) -> None:
+    """Runs `passes` in order, again and again, until a round changes nothing."""
+    for _ in range(_LIMIT):
+        changed = [p for p in passes if p(edit)]
+        if not changed:
+            return
+    names = ", ".join(f"{p.__module__}.{p.__name__}" for p in changed)
+    raise AssertionError(f"these passes undo each other: {names}")
