@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -24,7 +25,7 @@ import numpy as np
 from edgekit.errors import DataError
 
 Layout = Literal["nchw", "nhwc"]
-DataSource = str | Path | np.ndarray | Mapping[str, np.ndarray]
+DataSource = str | PathLike[str] | np.ndarray | Mapping[str, np.ndarray]
 
 SINGLE_INPUT = "x"
 """Key of the only input in an `.npz`, besides the input's own name."""
@@ -102,7 +103,9 @@ class Preprocessing:
             raise DataError(f"--input-std {self.std}: must not be zero")
 
     @classmethod
-    def parse(cls, layout: str | None = None, mean: str | None = None, std: str | None = None) -> Preprocessing:
+    def parse(
+        cls, layout: str | None = None, mean: str | None = None, std: str | None = None
+    ) -> Preprocessing:
         """From option texts; `mean` and `std` are numbers separated by commas."""
         return cls(layout, _numbers("--input-mean", mean), _numbers("--input-std", std))  # type: ignore[arg-type]
 
@@ -253,14 +256,14 @@ def open_data(
         DataError: missing, damaged or hostile file; arrays that do not fit the inputs.
     """
     preprocessing = preprocessing or Preprocessing()
-    if isinstance(source, np.ndarray):
-        source = {SINGLE_INPUT: source}
-    if isinstance(source, Mapping):
-        arrays: dict[str, _Array] = {k: _Memory("data", k, np.asarray(v)) for k, v in source.items()}
-    else:
+    where = str(source) if isinstance(source, (str, PathLike)) else "data"
+    if isinstance(source, (str, PathLike)):
         arrays = _open_path(Path(source), specs)
+    else:
+        named = source if isinstance(source, Mapping) else {SINGLE_INPUT: source}
+        arrays = {k: _Memory(where, k, np.asarray(v)) for k, v in named.items()}
     labels = arrays.pop(LABELS, None) if LABELS not in {s.name for s in specs} else None
-    chosen = _match(arrays, specs, str(source) if isinstance(source, (str, Path)) else "data")
+    chosen = _match(arrays, specs, where)
     dataset = Dataset(specs, chosen, None, preprocessing, limit)
     if labels is not None:
         dataset.labels = _read_labels(labels, _common_length(chosen))[: dataset.samples]
@@ -314,16 +317,26 @@ class _ZipMember(_Array):
         super().__init__(str(path), info.filename[:-4], shape, dtype)
         declared = math.prod(shape) * dtype.itemsize
         if info.file_size < declared:
-            raise DataError(f"{self.where}: declares shape {list(shape)} but is shorter than that; save it again")
+            raise DataError(
+                f"{self.where}: declares shape {list(shape)} but is shorter than that; save it again"
+            )
         if info.file_size > _BOMB_BYTES and info.file_size > _BOMB_RATIO * max(info.compress_size, 1):
-            raise DataError(f"{self.where}: unpacks to {info.file_size} bytes from {info.compress_size}; refused")
+            raise DataError(
+                f"{self.where}: unpacks to {info.file_size} bytes from {info.compress_size}; refused"
+            )
         if fortran and declared > _MAX_WHOLE_BYTES:
-            raise DataError(f"{self.where}: is in Fortran order and too large; save np.ascontiguousarray(...)")
+            raise DataError(
+                f"{self.where}: is in Fortran order and too large; save np.ascontiguousarray(...)"
+            )
         self._fortran = fortran
 
     @contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
-        with _reading(self._path), zipfile.ZipFile(self._path) as archive, archive.open(self._member) as stream:
+        with (
+            _reading(self._path),
+            zipfile.ZipFile(self._path) as archive,
+            archive.open(self._member) as stream,
+        ):
             yield stream
 
     def chunks(self, size: int, total: int) -> Iterator[np.ndarray]:
@@ -447,7 +460,9 @@ def _match(arrays: dict[str, _Array], specs: Sequence[InputSpec], where: str) ->
 def _common_length(arrays: Mapping[str, _Array]) -> int:
     lengths = {a.where: a.shape[0] for a in arrays.values()}
     if len(set(lengths.values())) > 1:
-        raise DataError("inputs have different numbers of samples: " + ", ".join(f"{k}: {v}" for k, v in lengths.items()))
+        raise DataError(
+            "inputs have different numbers of samples: " + ", ".join(f"{k}: {v}" for k, v in lengths.items())
+        )
     return next(iter(lengths.values()), 0)
 
 

@@ -82,7 +82,12 @@ def _mul(graph: Graph, node: Node, inputs: list[Range]) -> Range:
 def _prelu(graph: Graph, node: Node, inputs: list[Range]) -> Range:
     slope = np.asarray(graph.constant(node.inputs[1]), np.float64)
     lo, hi = inputs[0]
-    ends = [max(lo, 0.0), max(hi, 0.0), *(min(lo, 0.0) * slope.reshape(-1)), *(min(hi, 0.0) * slope.reshape(-1))]
+    ends = [
+        max(lo, 0.0),
+        max(hi, 0.0),
+        *(min(lo, 0.0) * slope.reshape(-1)),
+        *(min(hi, 0.0) * slope.reshape(-1)),
+    ]
     return float(min(ends)), float(max(ends))
 
 

@@ -83,7 +83,11 @@ class Groups:
         """Inputs that nothing else reads take the output's scale; a table in front brings the others to it."""
         output = node.outputs[0]
         for name in node.inputs:
-            if self._graph.constant(name) is None and self._only_feeds(name, node) and not self.fixed_scale(name):
+            if (
+                self._graph.constant(name) is None
+                and self._only_feeds(name, node)
+                and not self.fixed_scale(name)
+            ):
                 self._join(name, output)
 
     def _only_feeds(self, value: str, concat: Node) -> bool:

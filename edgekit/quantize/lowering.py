@@ -135,7 +135,9 @@ class Lowering:
             self.quants[member] = quant
         self._raised = True
 
-    def check_multipliers(self, node: Node, multipliers: np.ndarray | float, reach: np.ndarray | float) -> None:
+    def check_multipliers(
+        self, node: Node, multipliers: np.ndarray | float, reach: np.ndarray | float
+    ) -> None:
         """Asks for larger scales where a result or a multiplier would leave its range.
 
         Args:

@@ -38,7 +38,7 @@ def quantize_model(
     """Optimizes, calibrates and quantizes a model.
 
     Args:
-        imported: from `importer.load`.
+        imported: from `importer.load`; its graph is optimized in place.
         calibration: data in any form that `data.open_data` takes; labels in it are not looked at. None
             to take ranges from the model itself.
         method: "auto", or another key of `calibrate.METHODS`.
@@ -57,7 +57,8 @@ def quantize_model(
     """
     preprocessing = preprocessing or Preprocessing()
     notes = warnings if warnings is not None else []
-    graph = optimize(imported.graph)
+    graph = imported.graph
+    optimize(graph)
     specs = ports.input_specs(graph)
     dataset = calibration
     if calibration is not None and not isinstance(calibration, Dataset):

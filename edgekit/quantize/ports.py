@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.data import InputSpec, Preprocessing
+from edgekit.data import InputSpec, Layout, Preprocessing
 from edgekit.errors import ModelError
 from edgekit.format.schema import Dtype, Region
 from edgekit.graph import Graph, Node, Port
@@ -210,11 +210,11 @@ def _same_bytes(shape: tuple[int, ...], perm: tuple[int, ...]) -> bool:
     return moved == sorted(moved)
 
 
-def _own_layout(graph: Graph, port: Port) -> str | None:
+def _own_layout(graph: Graph, port: Port) -> Layout | None:
     """The layout of an image input, from the first operator that tells; None where none does."""
     if len(port.shape) != 4:
         return None
-    pending, seen = [port.value], set()
+    pending, seen = [port.value], set[str]()
     while pending:
         value = pending.pop(0)
         if value in seen:

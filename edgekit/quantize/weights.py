@@ -59,9 +59,13 @@ def quantize_weights(name: str, w: np.ndarray, b: np.ndarray, x: Quant, y: Quant
             break
         scale = np.where(excess > 1.0, result.scale * np.maximum(excess, 1 + 2.0**-20), scale)
     else:
-        raise ModelError(f"node '{name}': weights or bias are too large for 32-bit accumulators; rescale the model")
+        raise ModelError(
+            f"node '{name}': weights or bias are too large for 32-bit accumulators; rescale the model"
+        )
     if result.scale.max() > SCALE_MAX or float(x.scale) * result.scale.max() > SCALE_MAX:
-        raise ModelError(f"node '{name}': weights up to {np.abs(w).max():.3g} are too large; rescale the model")
+        raise ModelError(
+            f"node '{name}': weights up to {np.abs(w).max():.3g} are too large; rescale the model"
+        )
     return QuantizedWeights(result.weights, result.bias.astype(np.int32), result.scale, result.reach)
 
 

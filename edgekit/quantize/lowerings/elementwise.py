@@ -62,9 +62,7 @@ def prelu(low: Lowering, node: Node) -> None:
     slope = np.broadcast_to(np.asarray(slope, np.float32).reshape(-1), (channels,)).copy()
     # A negative multiplier of zero is allowed, so only the positive one bounds from below.
     low.check_multipliers(node, x.scale / y.scale, scales.distance(x) * max(1.0, float(np.abs(slope).max())))
-    low.emit(
-        PRelu(node.name, [low.operand(node.inputs[0])], [low.result(node)], slope, *low.clamp(node, y))
-    )
+    low.emit(PRelu(node.name, [low.operand(node.inputs[0])], [low.result(node)], slope, *low.clamp(node, y)))
 
 
 def _check_term(low: Lowering, node: Node, name: str, quant: scales.Quant, y: scales.Quant) -> None:
@@ -101,6 +99,10 @@ def _per_channel(low: Lowering, node: Node) -> np.ndarray | None:
     shape = low.graph.values[x].shape
     if constant is None or low.graph.constant(x) is not None or len(shape) != 4:
         return None
-    if constant.size != shape[-1] or constant.shape[-1:] != shape[-1:] or low.graph.values[node.outputs[0]].shape != shape:
+    if (
+        constant.size != shape[-1]
+        or constant.shape[-1:] != shape[-1:]
+        or low.graph.values[node.outputs[0]].shape != shape
+    ):
         return None
     return np.asarray(constant, np.float64).reshape(-1)

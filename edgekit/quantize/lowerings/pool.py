@@ -20,7 +20,9 @@ def max_pool(low: Lowering, node: Node) -> None:
     x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
     clip = node.attrs.get("clip")
     output = low.result(node)
-    target = output if clip is None else low.temporary(f"{output}_unclipped", low.program.tensors[output].shape, x)
+    target = (
+        output if clip is None else low.temporary(f"{output}_unclipped", low.program.tensors[output].shape, x)
+    )
     low.emit(MaxPool(node.name, [low.operand(node.inputs[0])], [target], _kernel(node), **window(node)))
     if clip is not None:
         low.emit(Lut(node.name, [target], [output], requantize_table(x, y, clip)))
@@ -33,7 +35,9 @@ def average_pool(low: Lowering, node: Node) -> None:
     kernel = _kernel(node)
     positions = kernel[0] * kernel[1]
     if positions * scales.distance(x) > scales.ACCUMULATOR_MAX:
-        raise ModelError(f"node '{node.name}': a window of {kernel} can overflow 32-bit accumulators; pool in two steps")
+        raise ModelError(
+            f"node '{node.name}': a window of {kernel} can overflow 32-bit accumulators; pool in two steps"
+        )
     smallest = np.float32(x.scale) / np.float32(y.scale * np.float32(positions))
     low.check_multipliers(node, smallest, positions * scales.distance(x))
     low.check_multipliers(node, x.scale / y.scale, scales.distance(x))
