@@ -42,7 +42,7 @@ class PlanReport:
 
 
 def plan(program: Program) -> PlanReport:
-    """Sets the offset of every ARENA tensor and `arena_bytes`, in place of an earlier plan.
+    """Sets the offset of every ARENA and IO tensor and `arena_bytes`, in place of an earlier plan.
 
     Operators are reordered if that lowers the peak.
 
@@ -69,5 +69,7 @@ def plan(program: Program) -> PlanReport:
     for buffer in best:
         for name in buffer.tensors:
             program.tensors[name].offset = buffer.offset
+    for index, name in enumerate((*program.inputs, *program.outputs)):
+        program.tensors[name].offset = index
     program.arena_bytes = arena
     return PlanReport(arena, lower_bound(program), timeline(program), best, reordered)

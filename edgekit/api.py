@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public functions; heavy imports happen inside them, so that `import edgekit` is instant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.conversion import Converted
+    from edgekit.data import DataSource
+    from edgekit.runtime.model import Model
+
+
+def load(source: str | os.PathLike[str] | bytes, *, check_weights: bool = True) -> Model:
+    """Opens a `.ekm` file in the C runtime.
+
+        model = edgekit.load("net.ekm")
+        scores = model.run(image)["logits"]
+
+    Args:
+        source: a path, or the file's bytes.
+        check_weights: verify the checksum of the weights, too.
+
+    Raises:
+        FormatError: the file is damaged, or needs a newer runtime.
+        OSError: it cannot be read.
+    """
+    from edgekit.runtime.model import Model
+
+    return Model(source, check_weights)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""edgekit bench"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Optional
+
+import typer
+
+from edgekit.cli import options
+from edgekit.cli.output import print_fields, print_json, print_table, working
+from edgekit.errors import InputError
+
+EXAMPLE = "edgekit bench net.ekm --vs onnxruntime,litert:net.tflite --profile"
+
+
+def command(
+    model: options.AnyModel,
+    threads: options.Threads = 1,
+    kernels: options.Kernels = "auto",
+    vs: Annotated[
+        Optional[str],
+        typer.Option("--vs", metavar="LIST", help="Peers in the same run: onnxruntime[:FILE.onnx],litert:FILE.tflite."),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Also time each operator.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Measuring time for each engine.")] = 1.0,
+    json: options.Json = False,
+) -> None:
+    """Latency, with peers interleaved in the same run.
+
+    A .ekm runs in the C runtime, an .onnx in ONNX Runtime.
+    """
+    from edgekit.bench import bench
+
+    if profile and model.suffix != ".ekm":
+        raise InputError(f"{model}: --profile shows the operators of a .ekm")
+    peers = vs.split(",") if vs else []
+    with working() as progress:
+        timings = bench(model, threads=threads, kernels=kernels, vs=peers, seconds=seconds, progress=progress)
+    result: dict[str, Any] = {"results": timings, "gmacs_per_s": None}
+    if model.suffix == ".ekm":
+        from edgekit.inspection import inspect
+
+        macs = inspect(model)["macs"]
+        result["gmacs_per_s"] = macs / (timings[0].median_us * 1e3)
+        if profile:
+            from edgekit.bench.profile import profile_ops
+
+            result["profile"] = profile_ops(model, kernels=kernels, threads=threads)
+    if json:
+        print_json(result)
+        return
+    _print(result, timings)
+
+
+def _print(result: dict[str, Any], timings: list[Any]) -> None:
+    own = timings[0].median_us
+    rows = [
+        (t.engine, t.median_us, t.min_us, t.p99_us, t.load_us, t.first_run_us, t.median_us / own) for t in timings
+    ]
+    print_table(["engine", "median us", "min us", "p99 us", "load us", "first run us", "ratio"], rows)
+    if result["gmacs_per_s"] is not None:
+        print_fields([("speed", f"{result['gmacs_per_s']:.2f} GMAC/s")])
+    if "profile" in result:
+        rows = [(row.name, row.op, row.kernel, row.median_us, row.share, row.gmacs_per_s) for row in result["profile"]]
+        print_table(["operator", "kind", "kernel", "median us", "share", "GMAC/s"], rows)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""edgekit inspect"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import options
+from edgekit.cli.output import print_fields, print_json, print_table
+
+EXAMPLE = "edgekit inspect net.ekm --tensors"
+
+
+def command(
+    model: options.EkmModel,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Also list the tensors and their places.")] = False,
+    json: options.Json = False,
+) -> None:
+    """What is in the file: header, tensors, operators, memory plan, cost of each operator."""
+    from edgekit.inspection import inspect
+
+    result = inspect(model)
+    if json:
+        print_json(result)
+        return
+    print_fields(
+        [
+            ("model", model),
+            ("format version", result["format_version"]),
+            ("features", ", ".join(result["features"]) or "none"),
+            ("bytes", f"{result['bytes']:,}, of which weights {result['weight_bytes']:,}"),
+            ("arena", f"{result['arena_bytes']:,} bytes, lower bound {result['arena_lower_bound_bytes']:,}"),
+            ("scratch", f"{result['scratch_bytes']:,} bytes per thread"),
+            ("MACs", result["macs"]),
+        ]
+    )
+    ports = [(role, p["name"], p["dtype"], p["shape"]) for role in ("inputs", "outputs") for p in result[role]]
+    print_table(["", "name", "type", "shape"], [(role.rstrip("s"), *rest) for role, *rest in ports])
+    rows = [(i, op["op"], op["name"], op["shape"], op["macs"], op["weight_bytes"]) for i, op in enumerate(result["ops"])]
+    print_table(["#", "operator", "name", "output", "MACs", "weight bytes"], rows)
+    if tensors:
+        rows = [
+            (t["name"], t["dtype"], t["shape"], t["region"], t["offset"], t["bytes"], t["scale"], t["zero_point"])
+            for t in result["tensors"]
+        ]
+        print_table(["tensor", "type", "shape", "region", "offset", "bytes", "scale", "zero point"], rows)

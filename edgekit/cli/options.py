@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
+
+OnnxModel = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The trained float model.", show_default=False)]
+EkmModel = Annotated[Path, typer.Argument(metavar="MODEL.ekm", help="The converted model.", show_default=False)]
+AnyModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .ekm, or an .onnx to run in ONNX Runtime.", show_default=False)
+]
+
+Samples = Annotated[Optional[int], typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads of the C runtime.")]
+Kernels = Annotated[str, typer.Option("--kernels", metavar="NAME", help="Kernel set: auto, scalar, sse41, avx2...")]
+
+Calibration = Annotated[
+    Optional[Path],
+    typer.Option("--calibration", metavar="DATA", help="Calibration data: .npz, .npy or a folder of images."),
+]
+InputLayout = Annotated[
+    Optional[str],
+    typer.Option("--input-layout", metavar="nchw|nhwc", help="DATA is raw, its images have this layout."),
+]
+InputMean = Annotated[
+    Optional[str],
+    typer.Option("--input-mean", metavar="M[,M...]", help="DATA is raw; subtracted, one number or one per channel."),
+]
+InputStd = Annotated[
+    Optional[str],
+    typer.Option("--input-std", metavar="S[,S...]", help="DATA is raw; the difference is divided by it."),
+]
+InputShape = Annotated[
+    Optional[list[str]],
+    typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Pins symbolic dimensions; repeatable."),
+]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""edgekit run"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgekit.cli import options
+from edgekit.cli.output import print_json, print_table, working
+
+EXAMPLE = "edgekit run net.ekm --input images.npz -o scores.npz"
+
+
+def command(
+    model: options.EkmModel,
+    input: Annotated[Path, typer.Option("--input", metavar="DATA", help="Samples: .npz, .npy or a folder of images.")],
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", metavar="OUT.npz", help="Write the outputs, one array each.")
+    ] = None,
+    kernels: options.Kernels = "auto",
+    threads: options.Threads = 1,
+    input_layout: options.InputLayout = None,
+    input_mean: options.InputMean = None,
+    input_std: options.InputStd = None,
+    samples: options.Samples = None,
+    json: options.Json = False,
+) -> None:
+    """Runs samples through the C runtime."""
+    from edgekit.data import Preprocessing
+    from edgekit.inference import run_data, save_outputs
+
+    preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
+    with working() as progress:
+        outputs, used = run_data(
+            model, input, preprocessing, kernels=kernels, threads=threads, samples=samples, progress=progress
+        )
+        if output is not None:
+            save_outputs(output, outputs)
+    if json:
+        print_json({"outputs": {name: list(array.shape) for name, array in outputs.items()}, "kernels": used})
+        return
+    rows = [(name, array.shape, str(array.dtype), array.min(), array.max()) for name, array in outputs.items()]
+    print_table(["output", "shape", "type", "lowest", "highest"], rows, title=f"{model}, kernels {used}")

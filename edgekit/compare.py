@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float against quantized, layer by layer: which layer lost the accuracy?
+
+The `.ekm` stores no link to the ONNX model but its tensors' names. The ONNX model is therefore
+imported again: the same passes give the same names, and the graph knows which ONNX tensor holds
+each of them, in which layout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.calibrate.taps import Taps
+from edgekit.data import DataSource, InputSpec, Preprocessing, open_data
+from edgekit.errors import ModelError
+from edgekit.format import reader
+from edgekit.graph import Value
+from edgekit.program import Tensor
+from edgekit.runtime.model import Model, Port
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor: signal over quantization noise in decibels (infinite where equal), and the largest
+    difference in the unit of the float tensor."""
+
+    name: str
+    op: str
+    sqnr_db: float
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    layers: list[Layer]
+    output_sqnr_db: float
+    samples: int
+
+
+class _Noise:
+    """Running sums of one tensor over all samples."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = self.largest = 0.0
+
+    def add(self, wanted: np.ndarray, got: np.ndarray) -> None:
+        wanted = wanted.astype(np.float64)
+        difference = wanted - got
+        self.signal += float((wanted**2).sum())
+        self.noise += float((difference**2).sum())
+        self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
+
+    @property
+    def sqnr_db(self) -> float:
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
+
+
+def compare(
+    onnx_model: Path,
+    ekm_model: Path,
+    data: DataSource,
+    preprocessing: Preprocessing | None = None,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    samples: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Feeds the same samples to the float model in ONNX Runtime and to the `.ekm` in the C runtime.
+
+    Args:
+        data: samples; the quantized model gets the float model's input, so raw data needs `preprocessing`.
+
+    Raises:
+        ModelError: the `.ekm` was not converted from this ONNX model.
+    """
+    from edgekit import importer
+    from edgekit.passes import pipeline
+
+    imported = importer.load(onnx_model, input_shapes=input_shapes)
+    graph = pipeline.optimize(imported.graph)
+    program = reader.read(ekm_model)
+    model = Model(ekm_model)
+    indexes = {name: i for i, name in enumerate(program.tensors)}
+    pairs = [
+        (op.name, op.opcode.name.lower(), graph.values[tensor.name], tensor)
+        for op in program.ops
+        for tensor in (program.tensors[name] for name in op.outputs)
+        if tensor.quant is not None and _same(graph.values.get(tensor.name), tensor)
+    ]
+    if not pairs:
+        raise ModelError(f"{ekm_model}: no tensor of it is named in {onnx_model}; it was converted from another model, or stripped")
+
+    outputs = [port.name for port in imported.graph.outputs]
+    sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
+    sizes |= {name: 1 for name in outputs}
+    taps = Taps(imported.model, sizes)
+    specs = [InputSpec(port.name, port.shape) for port in imported.graph.inputs]
+    dataset = open_data(data, specs, preprocessing, samples)
+    layers = {tensor.name: _Noise() for *_, tensor in pairs}
+    output = _Noise()
+    done = 0
+    for batch in dataset.batches():
+        results, tensors = model.trace(_fed(model, batch.inputs))
+        floats = {name: array for i in range(taps.passes) for name, array in taps.run(i, batch.inputs)}
+        for _, _, value, tensor in pairs:
+            layers[tensor.name].add(_canonical(floats[value.source], value), _real(tensors[indexes[tensor.name]], tensor))
+        for name, port in zip(outputs, model.outputs, strict=True):
+            output.add(floats[name], _output(results[port.name], port, floats[name].shape))
+        done += batch.count
+        if progress:
+            progress("comparing", done, dataset.samples)
+    rows = [
+        Layer(tensor.name, op, layers[tensor.name].sqnr_db, layers[tensor.name].largest) for _, op, _, tensor in pairs
+    ]
+    return Comparison(rows, output.sqnr_db, dataset.samples)
+
+
+def _same(value: Value | None, tensor: Tensor) -> bool:
+    return value is not None and value.source is not None and value.shape == tensor.shape
+
+
+def _canonical(array: np.ndarray, value: Value) -> np.ndarray:
+    """An ONNX tensor in the layout of the graph's value."""
+    if value.source_perm is not None:
+        array = array.transpose(value.source_perm)
+    return array.reshape(value.shape)
+
+
+def _real(elements: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """What the quantized elements stand for."""
+    assert tensor.quant is not None
+    centred = elements.reshape(tensor.shape).astype(np.float64) - tensor.quant.zero_point
+    return float(tensor.quant.scale) * centred
+
+
+def _fed(model: Model, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The float model's inputs as the `.ekm` declares them."""
+    arrays = {}
+    for port in model.inputs:
+        x = inputs[port.name]
+        if x.shape != port.shape:  # made with --io-layout nhwc
+            x = x.transpose(0, 2, 3, 1)
+        if port.format == "int8":
+            x = np.clip(np.rint(x / np.float32(port.scale)) + port.zero_point, -128, 127).astype(np.int8)
+        arrays[port.name] = x
+    return arrays
+
+
+def _output(array: np.ndarray, port: Port, shape: tuple[int, ...]) -> np.ndarray:
+    """An output of the `.ekm` as the float model's float output of that shape."""
+    if array.dtype == np.int8:
+        array = port.scale * (array.astype(np.float64) - port.zero_point)
+    return array if array.shape == shape else array.transpose(0, 3, 1, 2)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained ONNX model to a `.ekm` file: joins the stages of the pipeline."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgekit.data import DataSource
+    from edgekit.program import Program
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is (0 where unknown)."""
+
+IO = ("float", "int8")
+LAYOUTS = ("nchw", "nhwc")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` made.
+
+    Attributes:
+        model: the file; None where none was asked for.
+        data: its bytes.
+        bytes, weight_bytes, arena_bytes: sizes of the file, of the weights in it, of the activations.
+        macs: multiply-accumulates of one inference.
+        ops: number of operators.
+        bits, target: as asked for.
+        warnings: what the user should know, one line each.
+        before, after: with pruning, the model's figures before and after.
+    """
+
+    model: Path | None
+    data: bytes = field(repr=False)
+    bytes: int
+    weight_bytes: int
+    arena_bytes: int
+    macs: int
+    ops: int
+    bits: int
+    target: str
+    warnings: list[str]
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object of `edgekit convert --json`."""
+        hidden = {"data"} | ({"before", "after"} if self.before is None else set())
+        return {key: value for key, value in vars(self).items() if key not in hidden}
+
+
+def convert(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    bits: int = 8,
+    calibration: DataSource | None = None,
+    method: str = "auto",
+    target: str | None = None,
+    input_layout: str | None = None,
+    input_mean: str | float | Sequence[float] | None = None,
+    input_std: str | float | Sequence[float] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[str] | None = None,
+    io: str = "float",
+    io_layout: str | None = None,
+    prune: float | None = None,
+    sparsity: float | None = None,
+    data: DataSource | None = None,
+    strip: bool = False,
+    samples: int | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Imports, simplifies, calibrates, quantizes, plans memory, packs, and writes one flat file.
+
+        edgekit.convert("net.onnx", "net.ekm", calibration="images.npz", input_layout="nhwc", input_std=255)
+
+    Args:
+        model: the trained float model, ONNX opset 9 or newer.
+        output: the `.ekm` to write, completely or not at all; `MODEL.ekm` beside the model where None.
+        bits: 8.
+        calibration: samples as `edgekit.data.open_data` takes them; labels are not looked at. Without
+            them ranges come from the model itself or from synthetic input, with a warning.
+        method: `auto`, `minmax`, `percentile`, `mse` or `entropy`.
+        target: pack weights for one of `edgekit targets`; the file runs everywhere, with the same bits.
+        input_layout, input_mean, input_std: DATA is raw, and the model sees f32(f32(x - mean) / std) in its
+            own layout. Recorded in the file, so that raw uint8 or int8 data can be fed to it.
+        input_shapes: input name -> shape, or texts `name=1,3,224,224`, for symbolic dimensions.
+        io: `float`, or `int8` to keep inputs and outputs quantized.
+        io_layout: layout of image inputs and outputs of the file; ONNX's own where None.
+        prune: first remove this share of the channels of every prunable group.
+        sparsity: first set this share of the weights to zero; zeros are not stored.
+        data: labelled data; with `prune` or `sparsity`, accuracy before and after.
+        strip: leave out the debug names.
+        samples: use at most this many calibration samples.
+        progress: called as work goes on.
+
+    Raises:
+        InputError: the model, the data or an option cannot be used; the message says what to do.
+    """
+    source = Path(model)
+    destination = source.with_suffix(".ekm") if output is None else Path(output)
+    _check_options(bits, io, io_layout, destination)
+    packing = _packing(target)
+
+    from edgekit.data import Preprocessing
+    from edgekit.format import writer
+    from edgekit.inspection import summarize
+
+    report = progress or (lambda what, done, total: None)
+    preprocessing = Preprocessing.parse(input_layout, _numbers(input_mean), _numbers(input_std))
+    warnings: list[str] = []
+    shapes = parse_shapes(input_shapes)
+
+    def quantized(path: Path, notes: list[str]) -> Program:
+        return _quantized(
+            path, shapes, calibration, notes, report, method=method, samples=samples,
+            preprocessing=preprocessing, io=io, io_layout="nhwc" if io_layout == "nhwc" else "onnx",
+        )  # fmt: skip
+
+    if prune is None and sparsity is None:
+        program, figures = quantized(source, warnings), None
+    else:
+        from edgekit.pruning import pruned
+
+        with pruned(source, prune, sparsity, calibration, preprocessing, shapes, report) as (smaller, notes):
+            warnings += notes
+            program = quantized(smaller, warnings)
+            figures = _before_and_after(source, program, quantized, packing, data, preprocessing, report)
+    report("writing", 1, 1)
+    written = writer.write(program, destination, strip_debug=strip, packing=packing)
+    summary = summarize(program, written)
+    return Converted(
+        model=destination,
+        data=written,
+        bytes=len(written),
+        weight_bytes=summary["weight_bytes"],
+        arena_bytes=program.arena_bytes,
+        macs=summary["macs"],
+        ops=len(program.ops),
+        bits=bits,
+        target=target or "any",
+        warnings=warnings,
+        before=figures[0] if figures else None,
+        after=figures[1] if figures else None,
+    )
+
+
+def parse_shapes(texts: Mapping[str, Sequence[int]] | Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """`name=1,3,224,224`, as often as there are inputs, as a dict.
+
+    Raises:
+        InputError: a text is not of that form.
+    """
+    if isinstance(texts, Mapping):
+        return {name: tuple(shape) for name, shape in texts.items()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, equals, sizes = text.rpartition("=")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not equals or not name or not shape or min(shape) < 1:
+            raise InputError(f"--input-shape {text}: write NAME=1,3,224,224 with positive numbers")
+        shapes[name] = shape
+    return shapes
+
+
+def _quantized(
+    path: Path,
+    shapes: Mapping[str, Sequence[int]],
+    calibration: DataSource | None,
+    warnings: list[str],
+    report: Progress,
+    **options: Any,
+) -> Program:
+    """The planned integer program of a model."""
+    from edgekit import importer
+    from edgekit.plan import plan
+    from edgekit.quantize import quantize_model
+
+    report("importing", 0, 0)
+    imported = importer.load(path, input_shapes=shapes)
+    warnings += imported.warnings
+    report("importing", 1, 1)
+    program = quantize_model(
+        imported,
+        calibration,
+        warnings=warnings,
+        progress=lambda done, total: report("calibrating", done, total),
+        **options,
+    )
+    plan(program)
+    return program
+
+
+def _check_options(bits: int, io: str, io_layout: str | None, output: Path) -> None:
+    """Refuses early what could only fail after minutes of work."""
+    if bits != 8:
+        raise InputError(f"--bits {bits}: this version converts to 8 bits")
+    if io not in IO:
+        raise InputError(f"--io {io}: use {' or '.join(IO)}")
+    if io_layout is not None and io_layout not in LAYOUTS:
+        raise InputError(f"--io-layout {io_layout}: use {' or '.join(LAYOUTS)}")
+    if output.suffix != ".ekm":
+        raise InputError(f"{output}: a converted model is written as .ekm; name it so")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: the folder {output.absolute().parent} does not exist; create it first")
+
+
+def _numbers(value: str | float | Sequence[float] | None) -> str | None:
+    """Numbers as `Preprocessing.parse` reads them."""
+    if value is None or isinstance(value, str):
+        return value
+    return ",".join(repr(float(v)) for v in (value if isinstance(value, Sequence) else [value]))
+
+
+def _packing(target: str | None) -> Packing:
+    """How the kernels of a target like their weights."""
+    from edgekit.format.writer import Packing
+
+    return Packing()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of kernel sets, as the command line and the certificates use them."""
+
+from __future__ import annotations
+
+from edgekit.errors import EdgekitError, InputError
+
+try:
+    from edgekit.runtime import _native
+except ImportError as error:  # a checkout on the path that was never built
+    raise EdgekitError(f"the C runtime of edgekit is not built ({error}): run `pip install .` in the checkout") from error
+
+LADDERS = (
+    ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni"),
+    ("scalar", "neon", "neon_dotprod", "neon_i8mm"),
+    ("scalar", "cortexm_dsp", "cortexm_mve"),
+)
+"""A set may use every kernel of the sets before it in its ladder."""
+
+
+def built() -> list[str]:
+    """Kernel sets that this build of the runtime contains, slowest first."""
+    return list(_native.kernel_sets_built())
+
+
+def available() -> list[str]:
+    """Kernel sets that this processor can run, slowest first."""
+    return list(_native.kernel_sets_here())
+
+
+def mask(name: str = "auto") -> int:
+    """The `ek_kernels` word for a kernel set.
+
+    Args:
+        name: a kernel set, which stands for itself and the slower ones it falls back to where it
+            lacks a kernel; or `auto`, all that the processor has.
+
+    Raises:
+        InputError: there is no such set, or this processor cannot run it.
+    """
+    here = _native.kernel_sets_here()
+    if name == "auto":
+        return sum(here.values())
+    if name not in here:
+        known = any(name in ladder for ladder in LADDERS)
+        reason = "is not available on this processor" if known else "is unknown"
+        raise InputError(f"kernel set '{name}' {reason}: use auto, {', '.join(here)}")
+    ladder = next(rungs for rungs in LADDERS if name in rungs)
+    return sum(bit for rung, bit in here.items() if rung in ladder[: ladder.index(name) + 1])
+
+
+def best() -> str:
+    """The fastest kernel set of this processor: what `auto` uses first."""
+    return available()[-1]

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models in the C runtime: `Model` opens a `.ekm`, `Runner` executes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import DataError, InputError
+from edgekit.format.schema import Opcode
+from edgekit.runtime import kernels as kernel_sets
+from edgekit.runtime.kernels import _native
+
+if TYPE_CHECKING:
+    from edgekit.verify import Report
+
+Arrays = Mapping[str, np.ndarray]
+
+MAX_THREADS = 64
+
+_FORMAT_NAMES = {_native.FORMAT_FLOAT: "float", _native.FORMAT_RAW: "raw", _native.FORMAT_INT8: "int8"}
+_FORMATS = {name: number for number, name in _FORMAT_NAMES.items()}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A model input or output.
+
+    Attributes:
+        name: ONNX's name.
+        shape: of the float32 array, or of the int8 array of a model with quantized I/O.
+        dtype: float32, or int8 with quantized I/O.
+        raw_shape: of the raw 8-bit array that the model takes instead; None where it takes none.
+        raw_dtype: int8 or uint8; None where the model takes no raw data.
+        scale, zero_point: of the quantized tensor, real = scale * (q - zero_point).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    raw_shape: tuple[int, ...] | None
+    raw_dtype: np.dtype | None
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def _of(cls, native: dict[str, Any]) -> Port:
+        raw = native["raw_dtype"]
+        return cls(
+            name=native["name"],
+            shape=native["shape"],
+            dtype=np.dtype(np.float32 if native["format"] == _native.FORMAT_FLOAT else np.int8),
+            raw_shape=native["raw_shape"] if raw else None,
+            raw_dtype=np.dtype(raw) if raw else None,
+            scale=native["scale"],
+            zero_point=native["zero_point"],
+        )
+
+    @property
+    def format(self) -> str:
+        """The declared interface: `float` or `int8`."""
+        return "float" if self.dtype == np.float32 else "int8"
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """What one operator took: its index in the file, opcode, kernel and nanoseconds."""
+
+    op: int
+    opcode: Opcode
+    kernel: str
+    nanoseconds: int
+
+
+class Runner:
+    """A model prepared for execution, with memory and buffers of its own.
+
+    `inputs` and `outputs` map names to NumPy views of the very buffers that the runtime reads and
+    writes: fill the inputs, call the runner, read the outputs. Nothing is allocated or copied in
+    between, and the GIL is released meanwhile. One runner serves one thread at a time; make
+    one per thread to run in parallel.
+    """
+
+    def __init__(self, model: Model, kernels: str, threads: int, formats: Mapping[str, str], observed: bool) -> None:
+        if not 1 <= threads <= MAX_THREADS:
+            raise InputError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
+        numbers = [_FORMATS[formats.get(port.name, port.format)] for port in model.inputs]
+        self._native = _native.Runner(model._native, kernel_sets.mask(kernels), threads, numbers, observed)
+        self.inputs: Arrays = self._native.inputs
+        self.outputs: Arrays = self._native.outputs
+        self.kernels = kernels
+        self.threads = threads
+
+    def __call__(self) -> None:
+        """Executes the model once."""
+        self._native()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the runtime asked for: prepared operators, arena, state, scratch and repacked weights."""
+        return self._native.memory_bytes
+
+    def reset(self) -> None:
+        """Puts persistent state back to its initial values."""
+        self._native.reset()
+
+
+class Model:
+    """An open `.ekm` file.
+
+    Args:
+        source: a path, which is mapped into memory and must not be truncated while in use; or the
+            file's bytes.
+        check_weights: verify the checksum of the weights, too. The rest of the file is always checked.
+
+    Raises:
+        FormatError: the file is damaged, or needs a newer runtime.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes, check_weights: bool = True) -> None:
+        if isinstance(source, bytes):
+            self.path = None
+            self._native = _native.Model.from_bytes(source, "<bytes>", check_weights)
+        else:
+            self.path = Path(source)
+            self._native = _native.Model.open(os.fspath(source), check_weights)
+        self._bytes = source if isinstance(source, bytes) else None
+        self.inputs = tuple(Port._of(port) for port in self._native.inputs())
+        self.outputs = tuple(Port._of(port) for port in self._native.outputs())
+        self._runners: dict[tuple[Any, ...], Runner] = {}
+
+    def __repr__(self) -> str:
+        return f"<edgekit.Model {self._native.name!r}>"
+
+    def bind(
+        self, threads: int = 1, kernels: str = "auto", *, raw: bool = False, formats: Mapping[str, str] | None = None
+    ) -> Runner:
+        """A runner with its own memory and buffers.
+
+        Args:
+            threads: 1 to 64; results are the same bits for any number.
+            kernels: a kernel set or `auto`; results are the same bits for any set.
+            raw: feed raw 8-bit data to every input that takes it, instead of float32.
+            formats: input name -> `float`, `raw` or `int8`, for a choice per input.
+        """
+        if formats is None:
+            formats = {port.name: "raw" for port in self.inputs if raw and port.raw_dtype is not None}
+        return self._runner(kernels, threads, formats, observed=False)
+
+    def run(
+        self, inputs: np.ndarray | Arrays, *, kernels: str = "auto", threads: int = 1
+    ) -> dict[str, np.ndarray]:
+        """Runs samples through the C runtime.
+
+        Args:
+            inputs: name -> array, or the bare array of a single input. float32 is the model's own
+                input; uint8 or int8 is raw data where the model recorded how to read it, and the
+                quantized tensor itself where the model has quantized I/O. The shape is the
+                input's, or has a leading sample axis instead of its batch dimension; missing
+                dimensions of size 1 are added.
+            kernels, threads: as in `bind`.
+
+        Returns:
+            Output name -> array; samples are stacked along the leading dimension.
+
+        Raises:
+            DataError: an array is missing, unknown, or has the wrong type or shape.
+        """
+        arrays = self._named(inputs)
+        formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
+        batches = {port.name: _batches(port, formats[port.name], arrays[port.name]) for port in self.inputs}
+        runs = self._runs(batches)
+        runner = self._cached(kernels, threads, formats)
+        results: dict[str, list[np.ndarray]] = {port.name: [] for port in self.outputs}
+        for i in range(runs):
+            for name, batch in batches.items():
+                runner.inputs[name][...] = batch[i]
+            runner()
+            for name, stack in results.items():
+                stack.append(runner.outputs[name].copy())
+        if runs == 1:
+            return {name: stack[0] for name, stack in results.items()}
+        return {name: np.concatenate([np.atleast_1d(y) for y in stack]) for name, stack in results.items()}
+
+    def trace(
+        self, inputs: np.ndarray | Arrays, *, kernels: str = "auto", threads: int = 1
+    ) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
+        """Runs one batch and keeps every tensor that an operator wrote.
+
+        Returns:
+            The outputs by name, and tensor index in the file -> flat int8 array of its elements,
+            8-bit tensors only, each as it was when its operator was done.
+        """
+        runner = self._fed(inputs, kernels, threads)
+        tensors = runner._native.trace()
+        return {name: view.copy() for name, view in runner.outputs.items()}, tensors
+
+    def profile(
+        self, inputs: np.ndarray | Arrays | None = None, *, kernels: str = "auto", threads: int = 1, runs: int = 50
+    ) -> list[OpTime]:
+        """The median time of each operator over `runs` runs; zeros are fed where `inputs` is None."""
+        if inputs is None:
+            inputs = {port.name: np.zeros(port.shape, port.dtype) for port in self.inputs}
+        runner = self._fed(inputs, kernels, threads)
+        runner._native.profile()
+        rounds = [runner._native.profile() for _ in range(runs)]
+        medians = np.median([[row[3] for row in rows] for rows in rounds], axis=0)
+        return [
+            OpTime(op, Opcode(opcode), kernel, int(nanoseconds))
+            for (op, opcode, kernel, _), nanoseconds in zip(rounds[0], medians, strict=True)
+        ]
+
+    def memory_needed(self, kernels: str = "auto", threads: int = 1) -> int:
+        """Bytes that the runtime needs besides the file and the caller's buffers."""
+        return self._native.memory_needed(kernel_sets.mask(kernels), threads)
+
+    def scratch_needed(self, kernels: str = "auto") -> int:
+        """Bytes of `memory_needed` that are one thread's scratch."""
+        return self._native.scratch_needed(kernel_sets.mask(kernels))
+
+    def verify(self, inputs: np.ndarray | Arrays | None = None, **options: Any) -> Report:
+        """Compares every backend that can run here, bit by bit; see `edgekit.verify.verify`."""
+        from edgekit.verify import verify
+
+        return verify(self._source(), inputs, **options)
+
+    def inspect(self) -> dict[str, Any]:
+        """What is in the file: header, tensors, operators, memory plan; the fields of `edgekit inspect --json`."""
+        from edgekit.inspection import inspect
+
+        return inspect(self._source())
+
+    def _source(self) -> Path | bytes:
+        if self.path is not None:
+            return self.path
+        assert self._bytes is not None
+        return self._bytes
+
+    def _named(self, inputs: np.ndarray | Arrays) -> dict[str, np.ndarray]:
+        names = [port.name for port in self.inputs]
+        if not isinstance(inputs, Mapping):
+            if len(names) != 1:
+                raise DataError(f"{self._native.name}: has {len(names)} inputs, give a dict with {', '.join(names)}")
+            return {names[0]: np.asarray(inputs)}
+        if missing := [name for name in names if name not in inputs]:
+            raise DataError(f"{self._native.name}: no array for input {', '.join(missing)}")
+        if unknown := [name for name in inputs if name not in names]:
+            raise DataError(f"{self._native.name}: no input is named {', '.join(unknown)}; inputs: {', '.join(names)}")
+        return {name: np.asarray(inputs[name]) for name in names}
+
+    def _runs(self, batches: Mapping[str, np.ndarray]) -> int:
+        counts = {name: len(batch) for name, batch in batches.items()}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise DataError(f"{self._native.name}: inputs have different numbers of samples: {listed}")
+        return next(iter(counts.values()), 1)
+
+    def _fed(self, inputs: np.ndarray | Arrays, kernels: str, threads: int) -> Runner:
+        """A runner that reports its operators, holding the one batch `inputs`."""
+        arrays = self._named(inputs)
+        formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
+        runner = self._cached(kernels, threads, formats, observed=True)
+        for port in self.inputs:
+            batches = _batches(port, formats[port.name], arrays[port.name])
+            if len(batches) != 1:
+                raise DataError(f"{self._native.name}: input '{port.name}' has {len(batches)} batches, give one")
+            runner.inputs[port.name][...] = batches[0]
+        return runner
+
+    def _cached(self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool = False) -> Runner:
+        key = (kernels, threads, tuple(formats.items()), observed)
+        if key not in self._runners:
+            self._runners[key] = self._runner(kernels, threads, formats, observed)
+        return self._runners[key]
+
+    def _runner(self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool) -> Runner:
+        for port in self.inputs:
+            if formats.get(port.name) == "raw" and port.raw_dtype is None:
+                raise InputError(f"{self._native.name}: input '{port.name}' has no table for raw data")
+        return Runner(self, kernels, threads, formats, observed)
+
+
+def _format_of(port: Port, array: np.ndarray) -> str:
+    """Which of the runtime's formats the array is."""
+    if port.format == "int8":
+        if array.dtype == np.int8:
+            return "int8"
+        raise DataError(f"input '{port.name}' is the quantized tensor itself: give int8, not {array.dtype}")
+    if np.issubdtype(array.dtype, np.floating):
+        return "float"
+    if port.raw_dtype is None:
+        raise DataError(
+            f"input '{port.name}' takes float32, not {array.dtype}: convert with --input-mean and --input-std "
+            "to record how raw data is read"
+        )
+    if array.dtype != port.raw_dtype:
+        raise DataError(f"input '{port.name}' takes float32 or raw {port.raw_dtype}, not {array.dtype}")
+    return "raw"
+
+
+def _batches(port: Port, format: str, array: np.ndarray) -> np.ndarray:
+    """`array` as [runs, *shape of the port], in the port's type."""
+    shape = port.raw_shape if format == "raw" else port.shape
+    dtype = port.raw_dtype if format == "raw" else port.dtype
+    assert shape is not None and dtype is not None
+    array = np.asarray(array, dtype)
+    if _dense(array.shape) == _dense(shape):
+        return array.reshape(1, *shape)
+    batch = shape[0] if shape else 1
+    if array.ndim and _dense(array.shape[1:]) == _dense(shape[1:]) and len(array) and len(array) % batch == 0:
+        return array.reshape(len(array) // batch, *shape)
+    raise DataError(
+        f"input '{port.name}' has shape {list(array.shape)}, expected {list(shape)} or [samples, "
+        f"{', '.join(map(str, shape[1:]))}]" + (f" with a multiple of {batch} samples" if batch > 1 else "")
+    )
+
+
+def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`shape` without its dimensions of size 1."""
+    return tuple(n for n in shape if n != 1)

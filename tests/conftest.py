@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of every folder share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with reference models and data; it lies beside the repository and is not part of it."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip("reference models and data (../shared) are not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The folder of the digits example: digits.onnx, digits_calib.npz, digits_test.npz."""
+    return ROOT / "firmware_examples" / "digits"
+
+
+@pytest.fixture
+def seed() -> int:
+    """A fresh seed, printed where a test fails; EDGEKIT_SEED repeats one."""
+    value = int(os.environ.get("EDGEKIT_SEED") or secrets.randbits(32))
+    print(f"EDGEKIT_SEED={value}")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """A generator from `seed`."""
+    return np.random.default_rng(seed)
