@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the checks of several operators share.
+ */
+#include "check.h"
+
+int ek_is_activation(const ek_model *model, const ek_tensor_record *tensor)
+{
+    return tensor->dtype == EK_DTYPE_I8 && tensor->encoding == EK_ENCODING_DENSE &&
+           tensor->quant != EK_NO_QUANT &&
+           ek_quant(model, tensor)->granularity == EK_GRANULARITY_TENSOR;
+}
+
+static int all_zero(const int32_t *values, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (values[i] != 0)
+            return 0;
+    return 1;
+}
+
+/* The record of the tensor has passed: an axis below the rank, arrays inside WEIGHTS. */
+static int is_symmetric(const ek_model *model, const ek_tensor_record *tensor)
+{
+    const ek_quant_record *quant = ek_quant(model, tensor);
+    if (quant->granularity == EK_GRANULARITY_TENSOR)
+        return quant->zero_point == 0;
+    const uint32_t count = ek_dims(model, tensor)[quant->axis];
+    const float *scales = ek_weights_at(model, quant->scales);
+    return all_zero((const int32_t *)(const void *)(scales + count), count);
+}
+
+int ek_is_weight(const ek_model *model, const ek_tensor_record *tensor)
+{
+    return tensor->dtype == EK_DTYPE_I8 && tensor->region == EK_REGION_READONLY &&
+           (tensor->quant == EK_NO_QUANT || is_symmetric(model, tensor));
+}
+
+int ek_same_shape(const ek_model *model, const ek_tensor_record *a, const ek_tensor_record *b)
+{
+    const uint32_t *a_dims = ek_dims(model, a), *b_dims = ek_dims(model, b);
+    if (a->rank != b->rank)
+        return 0;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a_dims[i] != b_dims[i])
+            return 0;
+    return 1;
+}
+
+int ek_same_quant(const ek_model *model, const ek_tensor_record *a, const ek_tensor_record *b)
+{
+    const ek_quant_record *qa = ek_quant(model, a), *qb = ek_quant(model, b);
+    return qa->scale == qb->scale && qa->zero_point == qb->zero_point;
+}
+
+int ek_is_scale(float value)
+{
+    return value >= EK_SCALE_MIN && value <= EK_SCALE_MAX;
+}
+
+int ek_is_array(const ek_model *model, uint32_t offset, uint64_t count, uint32_t size)
+{
+    const uint64_t available = ek_section_at(model, EK_SECTION_WEIGHTS).size;
+    /* count is below 2^33 and size at most 256 wherever this is called. */
+    return offset % 4 == 0 && offset <= available && count * size <= available - offset;
+}
+
+int ek_is_clamp(int32_t lo, int32_t hi)
+{
+    return INT8_MIN <= lo && lo <= hi && hi <= INT8_MAX;
+}
+
+int ek_is_permutation(const uint8_t perm[EK_FORMAT_MAX_RANK], uint32_t rank)
+{
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < EK_FORMAT_MAX_RANK; i++) {
+        if (i >= rank && perm[i] != 0)
+            return 0;
+        if (i < rank) {
+            if (perm[i] >= rank)
+                return 0;
+            seen |= 1u << perm[i];
+        }
+    }
+    return seen == (1u << rank) - 1;
+}
+
+ek_status ek_check_requantization(const ek_model *model, uint32_t start, uint32_t multiplier,
+                                  uint32_t channels)
+{
+    if (!ek_is_array(model, start, channels, sizeof(int32_t)) ||
+        !ek_is_array(model, multiplier, channels, sizeof(float)))
+        return EK_ERROR_OPERATOR;
+    const float *multipliers = ek_weights_at(model, multiplier);
+    for (uint32_t i = 0; i < channels; i++)
+        if (!ek_is_scale(multipliers[i]))
+            return EK_ERROR_SCALE;
+    return EK_OK;
+}
+
+/* One axis of a window. */
+typedef struct axis {
+    uint64_t in, out, kernel, stride, dilation, before, after;
+} axis;
+
+static axis vertical(const ek_window *w, const uint32_t *x, const uint32_t *y)
+{
+    return (axis){x[1], y[1], w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, w->pad_bottom};
+}
+
+static axis horizontal(const ek_window *w, const uint32_t *x, const uint32_t *y)
+{
+    return (axis){x[2], y[2], w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right};
+}
+
+/* All fields are below 2^32, kernel and dilation where multiplied below 2^31 and 2^16. */
+static int axis_fits(const axis *a, int ceil_mode)
+{
+    if (a->kernel == 0 || a->stride == 0 || a->dilation == 0)
+        return 0;
+    const uint64_t extent = (a->kernel - 1) * a->dilation + 1;
+    const uint64_t padded = a->in + a->before + a->after;
+    if (extent > padded)
+        return 0;
+    const uint64_t whole = (padded - extent) / a->stride + 1;
+    const uint64_t rest = (padded - extent) % a->stride;
+    return a->out == whole || (ceil_mode && rest != 0 && a->out == whole + 1);
+}
+
+int ek_window_fits(const ek_window *window, const uint32_t *x, const uint32_t *y, int ceil_mode)
+{
+    const axis v = vertical(window, x, y), h = horizontal(window, x, y);
+    if (x[0] != y[0] || !axis_fits(&v, ceil_mode) || !axis_fits(&h, ceil_mode))
+        return 0;
+    const uint64_t rows = v.in + v.before + v.after, cols = h.in + h.before + h.after;
+    return rows <= EK_MAX_PADDED_ELEMENTS && cols <= EK_MAX_PADDED_ELEMENTS &&
+           rows * cols <= EK_MAX_PADDED_ELEMENTS / x[3];
+}
+
+/* Whether window `o`, which begins in front of the input, has a tap inside. */
+static int reaches_in(const axis *a, uint64_t o)
+{
+    const uint64_t missing = a->before - o * a->stride;
+    const uint64_t tap = (missing + a->dilation - 1) / a->dilation;
+    return tap < a->kernel && tap * a->dilation - missing < a->in;
+}
+
+static int axis_never_empty(const axis *a)
+{
+    /* A window that begins inside has its first tap there. */
+    const uint64_t last = (a->out - 1) * a->stride;
+    if (last >= a->before + a->in)
+        return 0;
+    for (uint64_t o = 0; o < a->out && o * a->stride < a->before; o++)
+        if (!reaches_in(a, o))
+            return 0;
+    return 1;
+}
+
+int ek_window_never_empty(const ek_window *window, const uint32_t *x, const uint32_t *y)
+{
+    const axis v = vertical(window, x, y), h = horizontal(window, x, y);
+    return axis_never_empty(&v) && axis_never_empty(&h);
+}

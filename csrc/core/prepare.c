@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ek_memory_needed, ek_scratch_needed and ek_create: choice of kernels, their parameters, and the
+ * layout of an instance's memory.
+ */
+#include "prepare.h"
+#include "instance.h"
+#include "operator.h"
+
+#include <string.h>
+
+/* Below this much work per part, waking a thread costs more than it saves. */
+#define WORK_PER_PART 65536u
+/* More parts than threads even out their speeds. */
+#define PARTS_PER_THREAD 4u
+
+/* Scratch for a tile of decoded weights, unless one tile of the kernel's packing needs more. */
+#define SCALAR_TILE_BYTES 6144u
+#define VECTOR_TILE_BYTES 32768u
+
+static uint64_t align_up(uint64_t bytes, uint64_t alignment)
+{
+    return (bytes + alignment - 1) / alignment * alignment;
+}
+
+static int32_t ceil_div(int32_t a, int32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static int32_t min32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- Shapes ---------------------------------------------------------------------------------- */
+
+ek_shape ek_shape_of(const ek_model *model, const ek_tensor_record *tensor)
+{
+    const uint32_t *dims = ek_dims(model, tensor);
+    ek_shape shape = {.rank = tensor->rank == 0 ? 1 : tensor->rank};
+    int32_t stride = 1;
+    for (int32_t i = shape.rank; i-- > 0;) {
+        shape.dims[i] = tensor->rank == 0 ? 1 : (int32_t)dims[i];
+        shape.strides[i] = stride;
+        stride *= shape.dims[i];
+    }
+    return shape;
+}
+
+int32_t ek_shape_size(const ek_shape *shape)
+{
+    return shape->dims[0] * shape->strides[0];
+}
+
+int32_t ek_shape_rows(const ek_shape *shape)
+{
+    return ek_shape_size(shape) / shape->dims[shape->rank - 1];
+}
+
+ek_image ek_image_of(const ek_shape *s)
+{
+    return (ek_image){s->dims[0],    s->dims[1],    s->dims[2],   s->dims[3],
+                      s->strides[0], s->strides[1], s->strides[2]};
+}
+
+int32_t ek_zero_point(const ek_model *model, const ek_tensor_record *tensor)
+{
+    return ek_quant(model, tensor)->zero_point;
+}
+
+float ek_scale(const ek_model *model, const ek_tensor_record *tensor)
+{
+    return ek_quant(model, tensor)->scale;
+}
+
+ek_clamp ek_clamp_of(const ek_model *model, const ek_tensor_record *y, int32_t lo, int32_t hi)
+{
+    return (ek_clamp){ek_zero_point(model, y), lo, hi};
+}
+
+static int merges(int32_t outer, int32_t inner, const int32_t *dims, int32_t *const strides[],
+                  int32_t count)
+{
+    for (int32_t s = 0; s < count; s++)
+        if ((int64_t)strides[s][inner] * dims[inner] != strides[s][outer])
+            return 0;
+    return 1;
+}
+
+int32_t ek_collapse(int32_t rank, int32_t *dims, int32_t *const strides[], int32_t count)
+{
+    int32_t kept = 0;
+    for (int32_t d = 0; d < rank; d++) {
+        if (dims[d] == 1)
+            continue;
+        /* Dimension d becomes number `kept`, or the inner part of the one before. */
+        const int merge = kept > 0 && merges(kept - 1, d, dims, strides, count);
+        const int32_t to = merge ? kept - 1 : kept;
+        dims[to] = merge ? dims[to] * dims[d] : dims[d];
+        for (int32_t s = 0; s < count; s++)
+            strides[s][to] = strides[s][d];
+        kept = to + 1;
+    }
+    if (kept > 0)
+        return kept;
+    dims[0] = 1;
+    for (int32_t s = 0; s < count; s++)
+        strides[s][0] = 1;
+    return 1;
+}
+
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+static ek_operand operand_of(const ek_tensor_record *tensor)
+{
+    switch (tensor->region) {
+    case EK_REGION_IO: return (ek_operand){EK_BASE_IO + tensor->offset, 0};
+    case EK_REGION_STATE: return (ek_operand){EK_BASE_STATE, tensor->offset};
+    case EK_REGION_READONLY: return (ek_operand){EK_BASE_WEIGHTS, tensor->offset};
+    default: return (ek_operand){EK_BASE_ARENA, tensor->offset};
+    }
+}
+
+static void count_scratch(ek_builder *builder, uint64_t bytes)
+{
+    if (bytes > builder->scratch_bytes)
+        builder->scratch_bytes = bytes;
+}
+
+/* Room for a step, its parameters and tiles; null while measuring. */
+static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes,
+                       size_t tiles_bytes)
+{
+    const size_t params_room = (size_t)align_up(params_bytes, _Alignof(ek_step));
+    const size_t bytes =
+        (size_t)align_up(sizeof(ek_step) + params_room + tiles_bytes, _Alignof(ek_step));
+    const uint64_t at = builder->steps_bytes;
+    builder->steps_bytes += bytes;
+    builder->step_count++;
+    if (builder->steps == NULL)
+        return NULL;
+    ek_step *step = (void *)(builder->steps + at);
+    memset(step, 0, bytes);
+    step->bytes = (uint32_t)bytes;
+    step->params_bytes = (uint32_t)params_room;
+    step->op = (uint16_t)op->index;
+    step->tensor = (uint16_t)ek_tensor_index(op->model, ek_op_output(op));
+    step->opcode = op->record->opcode;
+    step->io = EK_NO_IO;
+    step->out = operand_of(ek_op_output(op));
+    builder->last_step = step;
+    return step;
+}
+
+/* Into how many parts the work is worth cutting. */
+static int32_t useful_parts(const ek_builder *builder, uint64_t work)
+{
+    const uint64_t limit = (uint64_t)builder->threads * PARTS_PER_THREAD;
+    const uint64_t parts = work / WORK_PER_PART;
+    if (builder->threads <= 1 || parts <= 1)
+        return 1;
+    return (int32_t)(parts < limit ? parts : limit);
+}
+
+/* Cuts rows, then columns, then channels, as long as there are fewer parts than wanted. */
+static void split(ek_step *step, int32_t parts, int32_t ch_step)
+{
+    step->row_size = ceil_div(step->rows, min32(parts, step->rows));
+    parts = ceil_div(parts, ceil_div(step->rows, step->row_size));
+    step->col_size = ceil_div(step->cols, min32(parts, step->cols));
+    parts = ceil_div(parts, ceil_div(step->cols, step->col_size));
+    step->ch_size = step->chs;
+    if (parts > 1 && ch_step != 0) {
+        const int32_t blocks = ceil_div(step->chs, ch_step);
+        step->ch_size = min32(step->chs, ceil_div(blocks, min32(parts, blocks)) * ch_step);
+    }
+}
+
+/* Cuts tiles first, as each part decodes the tiles that it needs. */
+static void split_tiles(ek_step *step, int32_t parts, int32_t tiles)
+{
+    step->chs = tiles;
+    step->ch_size = ceil_div(tiles, min32(parts, tiles));
+    parts = ceil_div(parts, ceil_div(tiles, step->ch_size));
+    step->row_size = ceil_div(step->rows, min32(parts, step->rows));
+    step->col_size = step->cols;
+}
+
+static void append_call(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
+                        const ek_call *call, const ek_tiles *tiles)
+{
+    ek_step *step = append(builder, op, call->params_bytes, tiles == NULL ? 0 : sizeof *tiles);
+    if (step == NULL)
+        return;
+    step->kernel = kernel;
+    memcpy(step + 1, call->params, call->params_bytes);
+    step->in[0] = operand_of(call->in[0]);
+    step->in[1] = operand_of(call->in[1] == NULL ? call->in[0] : call->in[1]);
+    if (call->only_if_bound) {
+        step->io = call->in[0]->offset;
+        step->format = (uint8_t)call->format;
+    }
+    step->rows = call->rows;
+    step->cols = call->cols;
+    step->chs = call->chs;
+    const int32_t parts = useful_parts(builder, call->work);
+    if (tiles == NULL) {
+        split(step, parts, call->ch_step);
+        return;
+    }
+    step->tiled = 1;
+    memcpy((uint8_t *)(step + 1) + step->params_bytes, tiles, sizeof *tiles);
+    split_tiles(step, parts, step->chs / tiles->group_channels * tiles->per_group);
+}
+
+static uint64_t kernel_scratch(const ek_kernel *kernel, const void *params)
+{
+    return kernel->scratch == NULL ? 0 : align_up(kernel->scratch(params), EK_ALIGN);
+}
+
+static int supports(const ek_kernel *kernel, const void *params)
+{
+    return kernel->supports == NULL || kernel->supports(params);
+}
+
+/* Kernels of a kind that may be used, best first: the first one behind `previous` (null: of all), or
+ * null. */
+static const ek_kernel *next_kernel(const ek_builder *builder, ek_kernel_kind kind,
+                                    const ek_kernel *previous)
+{
+    size_t count;
+    const ek_kernel *list = ek_kernel_list(&count);
+    for (const ek_kernel *k = previous == NULL ? list : previous + 1; k < list + count; k++)
+        if (k->kind == kind && (k->set & builder->kernels) != 0)
+            return k;
+    return NULL;
+}
+
+void ek_emit(ek_builder *builder, const ek_op *op, const ek_call *call)
+{
+    const ek_kernel *kernel = next_kernel(builder, call->kind, NULL);
+    while (kernel != NULL && !supports(kernel, call->params))
+        kernel = next_kernel(builder, call->kind, kernel);
+    if (kernel == NULL) {
+        builder->failed = 1;
+        return;
+    }
+    count_scratch(builder, kernel_scratch(kernel, call->params));
+    append_call(builder, op, kernel, call, NULL);
+}
+
+void ek_emit_nothing(ek_builder *builder, const ek_op *op)
+{
+    append(builder, op, 0, 0);
+}
+
+/* ---- Convolutions and their weights ---------------------------------------------------------- */
+
+static int is_stored_as(const ek_stored_weights *stored, const ek_kernel *kernel,
+                        const ek_conv_params *p)
+{
+    if (stored->encoding == EK_ENCODING_DENSE)
+        return kernel->tile_n == 0;
+    if (stored->encoding != EK_ENCODING_INTERLEAVED || stored->tile_n != kernel->tile_n ||
+        stored->tile_k != kernel->tile_k)
+        return 0;
+    /* The file interleaves all channels at once, kernels each group on its own. */
+    return p->groups == 1 || p->out.c / p->groups % kernel->tile_n == 0;
+}
+
+/* `p` with the whole weights in the kernel's packing at `data`. */
+static ek_conv_params with_weights(const ek_conv_params *p, const ek_kernel *kernel,
+                                   const void *data)
+{
+    ek_conv_params params = *p;
+    params.weights = (ek_weights){data, kernel->tile_n, kernel->tile_k};
+    return params;
+}
+
+static ek_call conv_call(ek_kernel_kind kind, const ek_conv_params *p, const ek_tensor_record *x,
+                         uint64_t depth)
+{
+    return (ek_call){
+        .kind = kind,
+        .params = p,
+        .params_bytes = sizeof *p,
+        .in = {x},
+        .rows = p->out.n * p->out.h,
+        .cols = p->out.w,
+        .chs = p->out.c,
+        .ch_step = 64,
+        .work = (uint64_t)p->out.n * (uint64_t)p->out.h * (uint64_t)p->out.w *
+                (uint64_t)p->out.c * depth,
+    };
+}
+
+static int32_t greatest_multiple(int32_t limit, int32_t step)
+{
+    return limit < step ? step : limit / step * step;
+}
+
+/* How to cut the weights so that a tile of them, decoded, fits the budget for scratch. */
+static ek_tiles plan_tiles(const ek_conv_params *p, const ek_kernel *kernel,
+                           const ek_stored_weights *stored)
+{
+    const uint32_t budget =
+        kernel->set == EK_KERNELS_SCALAR ? SCALAR_TILE_BYTES : VECTOR_TILE_BYTES;
+    const int depthwise = kernel->kind == EK_KIND_DEPTHWISE;
+    const int32_t depth = depthwise ? p->kernel_h * p->kernel_w : stored->depth;
+    /* A depthwise tile begins at the first output channel of an input channel. */
+    const int32_t unit = depthwise           ? p->out.c / p->in.c
+                         : kernel->tile_n == 0 ? 1
+                                               : kernel->tile_n;
+    const uint64_t padded = ek_packed_bytes(1, (uint64_t)depth, kernel->tile_n ? 1 : 0,
+                                            kernel->tile_k);
+    const int32_t fitting = (int32_t)(budget / padded);
+    ek_tiles tiles = {.stored = *stored, .group_channels = p->out.c / p->groups};
+    tiles.multiplier = depthwise ? unit : 0;
+    tiles.channels = min32(greatest_multiple(fitting, unit), tiles.group_channels);
+    tiles.per_group = ceil_div(tiles.group_channels, tiles.channels);
+    tiles.decoded_bytes = (size_t)align_up(
+        ek_packed_bytes((uint64_t)tiles.channels, (uint64_t)depth, kernel->tile_n, kernel->tile_k),
+        EK_ALIGN);
+    return tiles;
+}
+
+ek_tile_call ek_tile(const ek_conv_params *params, const ek_tiles *tiles, int32_t index)
+{
+    const int32_t group = index / tiles->per_group;
+    const int32_t first = index % tiles->per_group * tiles->channels;
+    const int32_t count = min32(tiles->channels, tiles->group_channels - first);
+    ek_tile_call call = {.params = *params};
+    call.out_channel = group * tiles->group_channels + first;
+    if (tiles->multiplier != 0) {
+        call.in_channel = call.out_channel / tiles->multiplier;
+        call.params.in.c = count / tiles->multiplier;
+    } else {
+        call.params.in.c = params->in.c / params->groups;
+        call.in_channel = group * call.params.in.c;
+    }
+    call.params.out.c = count;
+    call.params.groups = 1;
+    call.params.start += call.out_channel;
+    call.params.multiplier += call.out_channel;
+    return call;
+}
+
+/* Whether the kernel computes every tile: there are two sizes, the full and the last one. */
+static int supports_tiles(const ek_kernel *kernel, const ek_conv_params *p, const ek_tiles *tiles)
+{
+    const ek_tile_call first = ek_tile(p, tiles, 0);
+    const ek_tile_call last = ek_tile(p, tiles, tiles->per_group - 1);
+    return supports(kernel, &first.params) && supports(kernel, &last.params);
+}
+
+static uint64_t tiles_scratch(const ek_kernel *kernel, const ek_conv_params *p,
+                              const ek_tiles *tiles)
+{
+    const ek_tile_call first = ek_tile(p, tiles, 0);
+    const ek_tile_call last = ek_tile(p, tiles, tiles->per_group - 1);
+    const uint64_t a = kernel_scratch(kernel, &first.params);
+    const uint64_t b = kernel_scratch(kernel, &last.params);
+    return tiles->decoded_bytes + (a > b ? a : b);
+}
+
+/* Copies the weights into the instance in the kernel's packing. */
+static const void *repack(ek_builder *builder, const ek_conv_params *p, const ek_kernel *kernel,
+                          const ek_stored_weights *stored)
+{
+    const int32_t channels = p->out.c / p->groups;
+    const uint64_t group_bytes = ek_packed_bytes((uint64_t)channels, (uint64_t)stored->depth,
+                                                 kernel->tile_n, kernel->tile_k);
+    const int depthwise = kernel->kind == EK_KIND_DEPTHWISE;
+    const uint64_t bytes = depthwise ? (uint64_t)stored->rows * (uint64_t)stored->depth
+                                     : group_bytes * (uint64_t)p->groups;
+    const uint64_t at = builder->repacked_bytes;
+    builder->repacked_bytes += align_up(bytes, EK_ALIGN);
+    if (builder->repacked == NULL)
+        return NULL;
+    int8_t *data = (int8_t *)builder->repacked + at;
+    if (depthwise)
+        ek_unpack_depthwise(stored, p->out.c, 0, p->out.c, data);
+    else
+        for (int32_t g = 0; g < p->groups; g++)
+            ek_unpack_rows(stored, g * channels, channels, kernel->tile_n, kernel->tile_k,
+                           data + (size_t)g * group_bytes);
+    return data;
+}
+
+static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
+                          const ek_conv_params *p, const ek_tensor_record *x,
+                          const ek_stored_weights *stored)
+{
+    const uint64_t depth =
+        (uint64_t)p->kernel_h * (uint64_t)p->kernel_w *
+        (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)p->in.c / (uint64_t)p->groups);
+    const int stored_so = is_stored_as(stored, kernel, p);
+    ek_conv_params params = with_weights(p, kernel, stored->data);
+    if (stored_so || (builder->kernels & EK_REPACK)) {
+        if (!supports(kernel, &params))
+            return 0;
+        if (!stored_so)
+            params.weights.data = repack(builder, p, kernel, stored);
+        const ek_call call = conv_call(kernel->kind, &params, x, depth);
+        count_scratch(builder, kernel_scratch(kernel, &params));
+        append_call(builder, op, kernel, &call, NULL);
+        return 1;
+    }
+    const ek_tiles tiles = plan_tiles(p, kernel, stored);
+    if (!supports_tiles(kernel, &params, &tiles))
+        return 0;
+    ek_call call = conv_call(kernel->kind, &params, x, depth);
+    count_scratch(builder, tiles_scratch(kernel, &params, &tiles));
+    append_call(builder, op, kernel, &call, &tiles);
+    return 1;
+}
+
+void ek_emit_conv(ek_builder *builder, const ek_op *op, ek_kernel_kind kind,
+                  ek_conv_params *params, const ek_tensor_record *x,
+                  const ek_tensor_record *weights)
+{
+    const ek_stored_weights stored = ek_stored(builder->model, weights);
+    const ek_kernel *kernel = next_kernel(builder, kind, NULL);
+    while (kernel != NULL && !emit_conv_with(builder, op, kernel, params, x, &stored))
+        kernel = next_kernel(builder, kind, kernel);
+    if (kernel == NULL)
+        builder->failed = 1;
+}
+
+/* ---- Layout ---------------------------------------------------------------------------------- */
+
+typedef struct layout {
+    uint64_t bases, formats, steps, arena, state, scratch, repacked, total;
+    uint64_t scratch_bytes;
+    ek_status status;
+} layout;
+
+/* Bits that name kernel sets: those asked for that are built, and scalar. */
+static ek_kernels usable(ek_kernels kernels)
+{
+    return ((kernels | EK_KERNELS_SCALAR) & ek_kernels_built()) | (kernels & EK_REPACK);
+}
+
+static int are_built(ek_kernels kernels)
+{
+    const ek_kernels sets = kernels & ~EK_REPACK;
+    return sets == 0 || (sets & ek_kernels_built()) != 0;
+}
+
+/* Runs all prepares; 0 if a step has no kernel. */
+static int prepare_all(ek_builder *builder)
+{
+    ek_op op = ek_op_first(builder->model);
+    for (; op.index < builder->model->op_count; op = ek_op_next(op)) {
+        ek_operator_find(op.record->opcode)->prepare(builder, &op);
+        if (builder->failed)
+            return 0;
+        if (builder->last_step != NULL)
+            builder->last_step->last = 1;
+    }
+    return 1;
+}
+
+static uint64_t io_count(const ek_model *model)
+{
+    return (uint64_t)model->input_count + model->output_count;
+}
+
+/* Where everything stands; total is 0 unless `status` is EK_OK. Each part is below 2^48 bytes, and
+ * the threads' scratch is checked before it is added, so that no sum overflows. */
+static layout plan_layout(const ek_model *model, ek_kernels kernels, uint32_t threads)
+{
+    const ek_file_header *header = ek_header(model);
+    ek_builder measure = {.model = model, .kernels = usable(kernels), .threads = threads};
+    layout l = {.status = EK_ERROR_KERNELS};
+    if (!are_built(kernels) || !prepare_all(&measure))
+        return l;
+    l.status = EK_ERROR_MEMORY;
+    const uint64_t io = io_count(model);
+    l.scratch_bytes = align_up(measure.scratch_bytes, EK_ALIGN);
+    l.bases = align_up(sizeof(ek_instance), _Alignof(uint8_t *));
+    l.formats = l.bases + (EK_BASE_IO + io) * sizeof(uint8_t *);
+    l.steps = align_up(l.formats + io, EK_ALIGN);
+    l.arena = l.steps + align_up(measure.steps_bytes, EK_ALIGN);
+    l.state = l.arena + align_up(header->arena_bytes, EK_ALIGN);
+    l.scratch = l.state + align_up(header->state_bytes, EK_ALIGN);
+    if (l.scratch_bytes != 0 && threads > (SIZE_MAX / 4) / l.scratch_bytes)
+        return l;
+    l.repacked = l.scratch + threads * l.scratch_bytes;
+    const uint64_t total = l.repacked + measure.repacked_bytes;
+    if (total > SIZE_MAX / 2)
+        return l;
+    l.total = total;
+    l.status = EK_OK;
+    return l;
+}
+
+size_t ek_memory_needed(const ek_model *model, ek_kernels kernels, uint32_t threads)
+{
+    if (model == NULL || model->op_count == 0)
+        return 0;
+    return (size_t)plan_layout(model, kernels, threads == 0 ? 1 : threads).total;
+}
+
+size_t ek_scratch_needed(const ek_model *model, ek_kernels kernels)
+{
+    if (model == NULL || model->op_count == 0)
+        return 0;
+    return (size_t)plan_layout(model, kernels, 1).scratch_bytes;
+}
+
+static void place(ek_instance *instance, uint8_t *memory, const layout *l)
+{
+    instance->formats = memory + l->formats;
+    instance->bases = (void *)(memory + l->bases);
+    instance->steps = memory + l->steps;
+    instance->scratch = memory + l->scratch;
+    instance->scratch_bytes = (size_t)l->scratch_bytes;
+    instance->bases[EK_BASE_ARENA] = memory + l->arena;
+    instance->bases[EK_BASE_STATE] = memory + l->state;
+    /* Never written: no output is READONLY. */
+    instance->bases[EK_BASE_WEIGHTS] = (uint8_t *)ek_weights_at(&instance->model, 0);
+}
+
+ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_config *config,
+                    void *memory, size_t bytes)
+{
+    if (instance == NULL)
+        return EK_ERROR_ARGUMENT;
+    *instance = NULL;
+    if (model == NULL || model->op_count == 0 || config == NULL || memory == NULL)
+        return EK_ERROR_ARGUMENT;
+    const uint32_t threads = config->threads == 0 ? 1 : config->threads;
+    if (threads > 1 && config->parallel_for == NULL)
+        return EK_ERROR_ARGUMENT;
+    if ((uintptr_t)memory % EK_ALIGN != 0)
+        return EK_ERROR_ALIGNMENT;
+    const layout l = plan_layout(model, config->kernels, threads);
+    if (l.status != EK_OK)
+        return l.status;
+    if (bytes < l.total)
+        return EK_ERROR_MEMORY;
+
+    memset(memory, 0, (size_t)l.steps);
+    ek_instance *made = memory;
+    made->model = *model;
+    made->config = *config;
+    made->config.threads = threads;
+    made->io_count = (uint32_t)io_count(model);
+    place(made, memory, &l);
+    ek_builder build = {
+        .model = &made->model,
+        .kernels = usable(config->kernels),
+        .threads = threads,
+        .steps = (uint8_t *)memory + l.steps,
+        .repacked = (uint8_t *)memory + l.repacked,
+    };
+    prepare_all(&build);
+    made->step_count = build.step_count;
+    ek_reset(made);
+    *instance = made;
+    return EK_OK;
+}
+
+/* ---- Kernel sets ----------------------------------------------------------------------------- */
+
+ek_kernels ek_kernels_built(void)
+{
+    size_t count;
+    const ek_kernel *list = ek_kernel_list(&count);
+    ek_kernels built = 0;
+    for (size_t i = 0; i < count; i++)
+        built |= list[i].set;
+    return built;
+}
+
+const char *ek_kernels_name(ek_kernels single_bit)
+{
+    switch (single_bit) {
+    case EK_KERNELS_SCALAR: return "scalar";
+    case EK_KERNELS_SSE41: return "sse41";
+    case EK_KERNELS_AVX2: return "avx2";
+    case EK_KERNELS_AVXVNNI: return "avxvnni";
+    case EK_KERNELS_AVX512VNNI: return "avx512vnni";
+    case EK_KERNELS_NEON: return "neon";
+    case EK_KERNELS_DOTPROD: return "neon_dotprod";
+    case EK_KERNELS_I8MM: return "neon_i8mm";
+    case EK_KERNELS_DSP: return "cortexm_dsp";
+    case EK_KERNELS_MVE: return "cortexm_mve";
+    default: return NULL;
+    }
+}

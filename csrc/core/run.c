@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inputs and outputs, and ek_run: a walk over the prepared steps.
+ */
+#include "instance.h"
+
+#include <string.h>
+
+/* ---- Inputs and outputs ---------------------------------------------------------------------- */
+
+uint32_t ek_input_count(const ek_model *model)
+{
+    return model == NULL ? 0 : model->input_count;
+}
+
+uint32_t ek_output_count(const ek_model *model)
+{
+    return model == NULL ? 0 : model->output_count;
+}
+
+/* The QUANTIZE that reads the tensor or the DEQUANTIZE that writes it; record is null if none. */
+static ek_op find_conversion(const ek_model *model, const ek_tensor_record *tensor)
+{
+    ek_op op = ek_op_first(model);
+    for (; op.index < model->op_count; op = ek_op_next(op)) {
+        const uint8_t opcode = op.record->opcode;
+        if ((opcode == EK_OPCODE_QUANTIZE && ek_op_input(&op, 0) == tensor) ||
+            (opcode == EK_OPCODE_DEQUANTIZE && ek_op_output(&op) == tensor))
+            return op;
+    }
+    return (ek_op){model, NULL, 0};
+}
+
+static const ek_quantize_record *raw_input(const ek_op *op)
+{
+    if (op->record == NULL || op->record->opcode != EK_OPCODE_QUANTIZE)
+        return NULL;
+    const ek_quantize_record *r = ek_op_params(op);
+    return r->raw_dtype == 0 ? NULL : r;
+}
+
+static void describe_raw(const ek_op *op, ek_io_info *info)
+{
+    const ek_quantize_record *r = raw_input(op);
+    if (r == NULL)
+        return;
+    const uint32_t *dims = ek_dims(op->model, ek_op_output(op));
+    info->raw_dtype = r->raw_dtype == EK_DTYPE_I8 ? 1 : 2;
+    for (int32_t i = 0; i < info->rank; i++)
+        info->raw_dims[r->raw_perm[i]] = (int32_t)dims[i];
+}
+
+static void describe(const ek_model *model, uint32_t io, ek_io_info *info)
+{
+    const ek_io_record *record = ek_io_at(model, io);
+    const ek_tensor_record *tensor = ek_tensor_at(model, record->tensor);
+    const ek_tensor_record *quantized = tensor;
+    memset(info, 0, sizeof *info);
+    info->name = (const char *)ek_section_at(model, EK_SECTION_STRINGS).data + record->name;
+    info->elements = ek_elements(model, tensor);
+    info->rank = tensor->rank;
+    info->format = tensor->dtype == EK_DTYPE_F32 ? EK_FORMAT_FLOAT : EK_FORMAT_INT8;
+    for (uint32_t i = 0; i < tensor->rank; i++)
+        info->dims[i] = (int32_t)ek_dims(model, tensor)[i];
+    if (info->format == EK_FORMAT_FLOAT) {
+        const ek_op op = find_conversion(model, tensor);
+        if (op.record == NULL) /* an input that nothing reads */
+            return;
+        quantized = record->output ? ek_op_input(&op, 0) : ek_op_output(&op);
+        describe_raw(&op, info);
+    }
+    info->scale = ek_quant(model, quantized)->scale;
+    info->zero_point = ek_quant(model, quantized)->zero_point;
+}
+
+ek_status ek_input_info(const ek_model *model, uint32_t index, ek_io_info *info)
+{
+    if (model == NULL || info == NULL || index >= model->input_count)
+        return EK_ERROR_ARGUMENT;
+    describe(model, index, info);
+    return EK_OK;
+}
+
+ek_status ek_output_info(const ek_model *model, uint32_t index, ek_io_info *info)
+{
+    if (model == NULL || info == NULL || index >= model->output_count)
+        return EK_ERROR_ARGUMENT;
+    describe(model, model->input_count + index, info);
+    return EK_OK;
+}
+
+static int has_format(const ek_model *model, const ek_tensor_record *tensor, ek_format format)
+{
+    switch (format) {
+    case EK_FORMAT_FLOAT: return tensor->dtype == EK_DTYPE_F32;
+    case EK_FORMAT_INT8: return tensor->dtype == EK_DTYPE_I8;
+    case EK_FORMAT_RAW: {
+        const ek_op op = find_conversion(model, tensor);
+        return raw_input(&op) != NULL;
+    }
+    }
+    return 0;
+}
+
+static ek_status bind(ek_instance *instance, uint32_t io, const void *data, size_t bytes,
+                      ek_format format)
+{
+    const ek_model *model = &instance->model;
+    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, io)->tensor);
+    if (data == NULL || !has_format(model, tensor, format))
+        return EK_ERROR_ARGUMENT;
+    if (bytes != (format == EK_FORMAT_RAW ? ek_elements(model, tensor) : tensor->bytes))
+        return EK_ERROR_SIZE;
+    if (format == EK_FORMAT_FLOAT && (uintptr_t)data % sizeof(float) != 0)
+        return EK_ERROR_ALIGNMENT;
+    /* The steps of a checked file write outputs only. */
+    instance->bases[EK_BASE_IO + io] = (uint8_t *)(uintptr_t)data;
+    instance->formats[io] = (uint8_t)format;
+    instance->bindings_checked = 0;
+    return EK_OK;
+}
+
+ek_status ek_bind_input(ek_instance *instance, uint32_t index, const void *data, size_t bytes,
+                        ek_format format)
+{
+    if (instance == NULL || index >= instance->model.input_count)
+        return EK_ERROR_ARGUMENT;
+    return bind(instance, index, data, bytes, format);
+}
+
+ek_status ek_bind_output(ek_instance *instance, uint32_t index, void *data, size_t bytes,
+                         ek_format format)
+{
+    if (instance == NULL || index >= instance->model.output_count)
+        return EK_ERROR_ARGUMENT;
+    return bind(instance, instance->model.input_count + index, data, bytes, format);
+}
+
+static uintptr_t bound_begin(const ek_instance *instance, uint32_t io)
+{
+    return (uintptr_t)instance->bases[EK_BASE_IO + io];
+}
+
+static uintptr_t bound_end(const ek_instance *instance, uint32_t io)
+{
+    const ek_model *model = &instance->model;
+    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, io)->tensor);
+    const size_t bytes =
+        instance->formats[io] == EK_FORMAT_RAW ? ek_elements(model, tensor) : tensor->bytes;
+    return bound_begin(instance, io) + bytes;
+}
+
+/* Everything is bound, and no output shares memory with another buffer: kernels that read what
+ * they have overwritten could be led out of their tables. */
+static ek_status check_bindings(const ek_instance *instance)
+{
+    for (uint32_t i = 0; i < instance->io_count; i++)
+        if (bound_begin(instance, i) == 0)
+            return EK_ERROR_UNBOUND;
+    for (uint32_t out = instance->model.input_count; out < instance->io_count; out++)
+        for (uint32_t i = 0; i < out; i++)
+            if (bound_begin(instance, i) < bound_end(instance, out) &&
+                bound_begin(instance, out) < bound_end(instance, i))
+                return EK_ERROR_ARGUMENT;
+    return EK_OK;
+}
+
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+static uint8_t *address(const ek_instance *instance, ek_operand operand)
+{
+    return instance->bases[operand.base] + operand.offset;
+}
+
+static int32_t min32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t pieces(int32_t extent, int32_t size)
+{
+    return (uint32_t)(extent / size + (extent % size != 0));
+}
+
+static uint32_t part_count(const ek_step *step)
+{
+    return pieces(step->rows, step->row_size) * pieces(step->cols, step->col_size) *
+           pieces(step->chs, step->ch_size);
+}
+
+static ek_range part_range(const ek_step *step, uint32_t part)
+{
+    const uint32_t chs = pieces(step->chs, step->ch_size);
+    const uint32_t cols = pieces(step->cols, step->col_size);
+    ek_range range;
+    range.ch = (int32_t)(part % chs) * step->ch_size;
+    range.col = (int32_t)(part / chs % cols) * step->col_size;
+    range.row = (int32_t)(part / chs / cols) * step->row_size;
+    range.ch_end = range.ch + min32(step->ch_size, step->chs - range.ch);
+    range.col_end = range.col + min32(step->col_size, step->cols - range.col);
+    range.row_end = range.row + min32(step->row_size, step->rows - range.row);
+    return range;
+}
+
+/* Decodes the tile's weights into scratch and computes it. */
+static void run_tile(const ek_instance *instance, const ek_step *step, int32_t index,
+                     ek_range range, uint8_t *scratch)
+{
+    const ek_conv_params *params = ek_step_params(step);
+    const ek_tiles *tiles = ek_step_tiles(step);
+    ek_tile_call call = ek_tile(params, tiles, index);
+    const int32_t count = call.params.out.c;
+    if (tiles->multiplier != 0)
+        ek_unpack_depthwise(&tiles->stored, params->out.c, call.out_channel, count,
+                            (int8_t *)scratch);
+    else
+        ek_unpack_rows(&tiles->stored, call.out_channel, count, params->weights.tile_n,
+                       params->weights.tile_k, (int8_t *)scratch);
+    call.params.weights.data = (const int8_t *)scratch;
+    range.ch = 0;
+    range.ch_end = count;
+    const void *in[] = {address(instance, step->in[0]) + call.in_channel};
+    step->kernel->run(&call.params, in, address(instance, step->out) + call.out_channel,
+                      scratch + tiles->decoded_bytes, &range);
+}
+
+static void run_part(const ek_instance *instance, const ek_step *step, uint32_t part,
+                     uint32_t thread)
+{
+    uint8_t *scratch = instance->scratch + thread * instance->scratch_bytes;
+    const ek_range range = part_range(step, part);
+    if (step->tiled) {
+        for (int32_t tile = range.ch; tile < range.ch_end; tile++)
+            run_tile(instance, step, tile, range, scratch);
+        return;
+    }
+    const void *in[] = {address(instance, step->in[0]), address(instance, step->in[1])};
+    step->kernel->run(ek_step_params(step), in, address(instance, step->out), scratch, &range);
+}
+
+typedef struct parallel_step {
+    const ek_instance *instance;
+    const ek_step *step;
+} parallel_step;
+
+static void run_parallel_part(void *argument, uint32_t part, uint32_t thread)
+{
+    const parallel_step *parallel = argument;
+    run_part(parallel->instance, parallel->step, part, thread);
+}
+
+static void run_step(const ek_instance *instance, const ek_step *step)
+{
+    const uint32_t parts = part_count(step);
+    if (parts == 1) {
+        run_part(instance, step, 0, 0);
+        return;
+    }
+    parallel_step parallel = {instance, step};
+    instance->config.parallel_for(instance->config.parallel_context, run_parallel_part, &parallel,
+                                  parts);
+}
+
+/* Whether the step has anything to do for the formats that are bound. */
+static int is_active(const ek_instance *instance, const ek_step *step)
+{
+    return step->kernel != NULL &&
+           (step->io == EK_NO_IO || instance->formats[step->io] == step->format);
+}
+
+static void tell(const ek_instance *instance, const ek_step *step, const ek_kernel *kernel,
+                 uint8_t done)
+{
+    const ek_op_event event = {
+        .op = step->op,
+        .tensor = step->tensor,
+        .opcode = step->opcode,
+        .done = done,
+        .kernel = kernel == NULL ? "none" : kernel->name,
+        .data = address(instance, step->out),
+        .bytes = ek_tensor_at(&instance->model, step->tensor)->bytes,
+    };
+    instance->config.on_op(instance->config.on_op_context, &event);
+}
+
+/* The steps of one operator; returns the step behind them. `remaining` is left as it is. */
+static const ek_step *run_op(const ek_instance *instance, const ek_step *step, uint32_t *remaining)
+{
+    const ek_on_op on_op = instance->config.on_op;
+    const ek_kernel *kernel = NULL;
+    int told = 0;
+    for (;; step = ek_step_next(step)) {
+        const int active = is_active(instance, step);
+        if (active)
+            kernel = step->kernel;
+        if (on_op != NULL && !told && (active || step->last)) {
+            tell(instance, step, kernel, 0);
+            told = 1;
+        }
+        if (active)
+            run_step(instance, step);
+        --*remaining;
+        if (step->last)
+            break;
+    }
+    if (on_op != NULL)
+        tell(instance, step, kernel, 1);
+    return ek_step_next(step);
+}
+
+ek_status ek_run(ek_instance *instance)
+{
+    if (instance == NULL)
+        return EK_ERROR_ARGUMENT;
+    if (!instance->bindings_checked) {
+        const ek_status status = check_bindings(instance);
+        if (status != EK_OK)
+            return status;
+        instance->bindings_checked = 1;
+    }
+    const ek_step *step = (const void *)instance->steps;
+    for (uint32_t remaining = instance->step_count; remaining > 0;)
+        step = run_op(instance, step, &remaining);
+    return EK_OK;
+}
+
+void ek_reset(ek_instance *instance)
+{
+    if (instance == NULL)
+        return;
+    const ek_section state = ek_section_at(&instance->model, EK_SECTION_STATE);
+    if (state.size != 0)
+        memcpy(instance->bases[EK_BASE_STATE], state.data, state.size);
+}

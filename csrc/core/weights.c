@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Encodings of weights: their check and their decoding. docs/FORMAT.md, chapter Weights.
+ */
+#include "weights.h"
+#include "check.h"
+
+#include <string.h>
+
+static int32_t min32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t round_up(uint64_t value, uint64_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+ek_stored_weights ek_stored(const ek_model *model, const ek_tensor_record *tensor)
+{
+    const int32_t rows = (int32_t)ek_dims(model, tensor)[0];
+    return (ek_stored_weights){
+        .data = ek_weights_at(model, tensor->offset),
+        .bytes = tensor->bytes,
+        .rows = rows,
+        .depth = (int32_t)ek_elements(model, tensor) / rows,
+        .encoding = tensor->encoding,
+        .tile_n = tensor->tile_n,
+        .tile_k = tensor->tile_k,
+    };
+}
+
+uint64_t ek_packed_bytes(uint64_t channels, uint64_t depth, int32_t tile_n, int32_t tile_k)
+{
+    if (tile_n == 0)
+        return channels * depth;
+    return round_up(channels, (uint64_t)tile_n) * round_up(depth, (uint64_t)tile_k);
+}
+
+/* ---- Matrices: DENSE and INTERLEAVED --------------------------------------------------------- */
+
+/* Where element (row, k) stands; below 2^31 + 64 * 2^31 / 2, hence size_t. */
+static size_t position(int32_t row, int32_t k, int32_t depth, int32_t tile_n, int32_t tile_k)
+{
+    if (tile_n == 0)
+        return (size_t)row * (size_t)depth + (size_t)k;
+    const size_t tiles_k = (size_t)round_up((uint64_t)depth, (uint64_t)tile_k) / (size_t)tile_k;
+    const size_t tile = (size_t)(row / tile_n) * tiles_k + (size_t)(k / tile_k);
+    return (tile * (size_t)tile_n + (size_t)(row % tile_n)) * (size_t)tile_k +
+           (size_t)(k % tile_k);
+}
+
+/* Elements from k on that stand next to each other. */
+static int32_t run_length(int32_t k, int32_t depth, int32_t tile_k)
+{
+    return tile_k == 0 ? depth - k : min32(depth - k, tile_k - k % tile_k);
+}
+
+static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count, int32_t tile_n,
+                          int32_t tile_k, int8_t *out)
+{
+    for (int32_t r = 0; r < count; r++)
+        for (int32_t k = 0; k < w->depth;) {
+            const int32_t run =
+                min32(run_length(k, w->depth, w->tile_k), run_length(k, w->depth, tile_k));
+            memcpy(out + position(r, k, w->depth, tile_n, tile_k),
+                   w->data + position(row + r, k, w->depth, w->tile_n, w->tile_k), (size_t)run);
+            k += run;
+        }
+}
+
+/* ---- SPARSE ---------------------------------------------------------------------------------- */
+
+/* The values of one tile, in ascending order of their place. */
+typedef struct sparse_reader {
+    const uint8_t *gaps, *gaps_end;
+    const int8_t *values, *values_end;
+    uint32_t buffer;     /* gap bits not used yet, lowest first */
+    uint32_t buffered;   /* how many */
+    uint32_t gap_bits;
+    uint32_t place;      /* element index in the tile that the next gap counts from */
+} sparse_reader;
+
+static uint32_t sparse_tile_count(const ek_stored_weights *w)
+{
+    return w->tile_n == 0 ? 1 : ((uint32_t)w->rows + w->tile_n - 1) / w->tile_n;
+}
+
+static int32_t sparse_tile_rows(const ek_stored_weights *w)
+{
+    return w->tile_n == 0 ? w->rows : w->tile_n;
+}
+
+static sparse_reader open_tile(const ek_stored_weights *w, uint32_t tile)
+{
+    const ek_sparse_tile *table = (const void *)w->data;
+    const int last = tile + 1 == sparse_tile_count(w);
+    const uint32_t gaps_end = last ? table[0].values : table[tile + 1].gaps;
+    const uint32_t values_end = last ? w->bytes : table[tile + 1].values;
+    return (sparse_reader){
+        .gaps = w->data + table[tile].gaps,
+        .gaps_end = w->data + gaps_end,
+        .values = (const int8_t *)w->data + table[tile].values,
+        .values_end = (const int8_t *)w->data + values_end,
+        .gap_bits = w->tile_k,
+    };
+}
+
+/* One symbol of the gap stream; -1 behind its end. */
+static int32_t next_symbol(sparse_reader *r)
+{
+    if (r->buffered < r->gap_bits) {
+        if (r->gaps == r->gaps_end)
+            return -1;
+        r->buffer |= (uint32_t)*r->gaps++ << r->buffered;
+        r->buffered += 8;
+    }
+    const uint32_t symbol = r->buffer & ((1u << r->gap_bits) - 1);
+    r->buffer >>= r->gap_bits;
+    r->buffered -= r->gap_bits;
+    return (int32_t)symbol;
+}
+
+/* Moves to the place of the next value and steps behind it; 0 if the stream ends first or a place
+ * reaches `elements`. A symbol of all ones skips that many zeros and is followed by another one. */
+static int next_place(sparse_reader *r, uint32_t elements, uint32_t *place)
+{
+    const int32_t skip = (int32_t)(1u << r->gap_bits) - 1;
+    int32_t symbol;
+    do {
+        symbol = next_symbol(r);
+        if (symbol < 0 || (uint32_t)symbol >= elements - r->place)
+            return 0;
+        r->place += (uint32_t)symbol;
+    } while (symbol == skip);
+    *place = r->place++;
+    return 1;
+}
+
+static int tile_is_sound(const ek_stored_weights *w, uint32_t tile)
+{
+    const int32_t rows = min32(sparse_tile_rows(w), w->rows - (int32_t)tile * sparse_tile_rows(w));
+    const uint32_t elements = (uint32_t)rows * (uint32_t)w->depth;
+    sparse_reader reader = open_tile(w, tile);
+    for (; reader.values < reader.values_end; reader.values++) {
+        uint32_t place;
+        if (!next_place(&reader, elements, &place))
+            return 0;
+    }
+    /* The stream ends here: less than a byte of padding, which is zero. */
+    return reader.gaps == reader.gaps_end && reader.buffered < 8 && reader.buffer == 0;
+}
+
+/* The table of tiles and both streams lie inside the tensor, in ascending order. */
+static int sparse_table_is_sound(const ek_stored_weights *w)
+{
+    const ek_sparse_tile *table = (const void *)w->data;
+    const uint64_t count = sparse_tile_count(w);
+    if (count * sizeof *table > w->bytes || table[0].gaps != count * sizeof *table)
+        return 0;
+    for (uint64_t i = 0; i + 1 < count; i++)
+        if (table[i].gaps > table[i + 1].gaps || table[i].values > table[i + 1].values)
+            return 0;
+    return table[count - 1].gaps <= table[0].values && table[count - 1].values <= w->bytes;
+}
+
+static int sparse_is_sound(const ek_stored_weights *w)
+{
+    if (!sparse_table_is_sound(w))
+        return 0;
+    for (uint32_t tile = 0; tile < sparse_tile_count(w); tile++)
+        if (!tile_is_sound(w, tile))
+            return 0;
+    return 1;
+}
+
+static void unpack_sparse(const ek_stored_weights *w, int32_t row, int32_t count, int32_t tile_n,
+                          int32_t tile_k, int8_t *out)
+{
+    const int32_t rows = sparse_tile_rows(w);
+    for (int32_t tile = row / rows; tile <= (row + count - 1) / rows; tile++) {
+        sparse_reader reader = open_tile(w, (uint32_t)tile);
+        for (; reader.values < reader.values_end; reader.values++) {
+            uint32_t place;
+            if (!next_place(&reader, INT32_MAX, &place))
+                return;
+            const int32_t r = tile * rows + (int32_t)place / w->depth - row;
+            if (r >= count)
+                break;
+            if (r >= 0)
+                out[position(r, (int32_t)place % w->depth, w->depth, tile_n, tile_k)] =
+                    *reader.values;
+        }
+    }
+}
+
+void ek_unpack_depthwise(const ek_stored_weights *w, int32_t channels, int32_t channel,
+                         int32_t count, int8_t *out)
+{
+    const size_t taps = (size_t)w->rows * (size_t)(w->depth / channels);
+    memset(out, 0, taps * (size_t)count);
+    for (uint32_t tile = 0; tile < sparse_tile_count(w); tile++) {
+        const uint32_t first = tile * (uint32_t)sparse_tile_rows(w) * (uint32_t)w->depth;
+        sparse_reader reader = open_tile(w, tile);
+        for (; reader.values < reader.values_end; reader.values++) {
+            uint32_t place;
+            if (!next_place(&reader, INT32_MAX, &place))
+                return;
+            const uint32_t tap = (first + place) / (uint32_t)channels;
+            const uint32_t c = (first + place) % (uint32_t)channels - (uint32_t)channel;
+            if (c < (uint32_t)count)
+                out[(size_t)tap * (size_t)count + c] = *reader.values;
+        }
+    }
+}
+
+/* ---- All encodings --------------------------------------------------------------------------- */
+
+void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count, int32_t tile_n,
+                    int32_t tile_k, int8_t *out)
+{
+    const uint64_t bytes =
+        ek_packed_bytes((uint64_t)count, (uint64_t)stored->depth, tile_n, tile_k);
+    memset(out, 0, (size_t)bytes);
+    if (stored->encoding == EK_ENCODING_SPARSE)
+        unpack_sparse(stored, row, count, tile_n, tile_k, out);
+    else
+        unpack_matrix(stored, row, count, tile_n, tile_k, out);
+}
+
+static int filling_is_zero(const ek_stored_weights *w)
+{
+    const int32_t rows = (int32_t)round_up((uint64_t)w->rows, w->tile_n);
+    const int32_t depth = (int32_t)round_up((uint64_t)w->depth, w->tile_k);
+    for (int32_t row = 0; row < rows; row++)
+        for (int32_t k = row < w->rows ? w->depth : 0; k < depth; k++)
+            if (w->data[position(row, k, w->depth, w->tile_n, w->tile_k)] != 0)
+                return 0;
+    return 1;
+}
+
+int ek_weights_are_sound(const ek_model *model, const ek_tensor_record *tensor)
+{
+    const ek_stored_weights w = ek_stored(model, tensor);
+    if (w.encoding == EK_ENCODING_SPARSE)
+        return sparse_is_sound(&w);
+    return w.bytes == ek_packed_bytes((uint64_t)w.rows, (uint64_t)w.depth, w.tile_n, w.tile_k) &&
+           filling_is_zero(&w);
+}
