@@ -14,7 +14,7 @@ from edgekit.graph import Graph
 from edgekit.importer.build import blocking_nodes, build
 from edgekit.importer.check import read
 from edgekit.importer.floats import pin_inputs, to_float32
-from edgekit.importer.simplify import simplify
+from edgekit.importer.simplify import check_executes, simplify
 
 
 @dataclass
@@ -53,4 +53,6 @@ def load(
     to_float32(path, model, warnings)
     pin_inputs(path, model.graph, input_shapes or {}, warnings)
     model = simplify(path, model, blocked=bool(blocking_nodes(model)))
-    return ImportedModel(path, model, build(path, model), warnings)
+    graph = build(path, model)
+    check_executes(path, model)
+    return ImportedModel(path, model, graph, warnings)

@@ -23,7 +23,7 @@ def conv(ctx: Context, node: OnnxNode) -> None:
     x_perm, x_shape = image_view(ctx, x)
     y_perm, y_shape = image_view(ctx, y)
     _check(w, groups, ctx.rank(x), x_shape[3])
-    win = window(node, w.shape[2:], x_shape, y_shape, w.ndim - 2)
+    win = window(node, w.shape[2:], w.ndim - 2)
     w = w[:, :, None, :] if w.ndim == 3 else w
     bias = np.zeros(w.shape[0], np.float32)
     if node.input(2):

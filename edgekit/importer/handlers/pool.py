@@ -28,8 +28,13 @@ def _pool(ctx: Context, node: OnnxNode, op: str) -> None:
     x, y = node.inputs[0], node.output
     x_perm, x_shape = image_view(ctx, x)
     y_perm, y_shape = image_view(ctx, y)
-    win = window(node, node.attrs["kernel_shape"], x_shape, y_shape, ctx.rank(x) - 2)
-    attrs: Attrs = {"kernel": win.kernel, "strides": win.strides, "dilations": win.dilations, "pads": win.pads}
+    win = window(node, node.attrs["kernel_shape"], ctx.rank(x) - 2)
+    attrs: Attrs = {
+        "kernel": win.kernel,
+        "strides": win.strides,
+        "dilations": win.dilations,
+        "pads": win.pads,
+    }
     if op == "AveragePool":
         attrs["count_include_pad"] = bool(node.attrs.get("count_include_pad", 0)) and any(win.pads)
     ctx.give(y, op, [ctx.take(x, x_perm, x_shape)], attrs, perm=y_perm, shape=y_shape)

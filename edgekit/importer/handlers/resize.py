@@ -82,7 +82,9 @@ def _half_pixel_symmetric(i: np.ndarray, scale: np.float32, n_in: int, n_out: in
     adjustment = np.float32(n_out) / (scale * np.float32(n_in))
     center = np.float32(n_in) / np.float32(2)
     offset = center * (np.float32(1) - adjustment)
-    return offset + (i + np.float32(0.5)) / scale - np.float32(0.5)
+    # ONNX Runtime takes the last step in binary64, and floor and ceil show the difference.
+    position = np.float64(offset) + (i.astype(np.float64) + 0.5) / np.float64(scale) - 0.5
+    return position.astype(np.float32)
 
 
 def _pytorch_half_pixel(i: np.ndarray, scale: np.float32, n_in: int, n_out: int) -> np.ndarray:
@@ -112,8 +114,9 @@ TRANSFORMS = {
 """Output index -> position in the input (ONNX Resize-19, coordinate_transformation_mode)."""
 
 ROUNDINGS = {
-    "round_prefer_floor": lambda x, down: np.ceil(x - np.float32(0.5)),
-    "round_prefer_ceil": lambda x, down: np.floor(x + np.float32(0.5)),
+    # In binary64, where adding one half is exact.
+    "round_prefer_floor": lambda x, down: np.ceil(x.astype(np.float64) - 0.5),
+    "round_prefer_ceil": lambda x, down: np.floor(x.astype(np.float64) + 0.5),
     "floor": lambda x, down: np.floor(x),
     "ceil": lambda x, down: np.ceil(x),
     "legacy": lambda x, down: np.ceil(x) if down else np.trunc(x),
