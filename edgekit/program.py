@@ -63,7 +63,7 @@ class Op:
     opcode: ClassVar[Opcode]
     inplace: ClassVar[tuple[int, ...]] = ()
     """Inputs whose memory the output may take over exactly, if that input dies here and has the
-    output's size; the planner adds the conditions of broadcasting."""
+    output's size."""
 
     name: str
     inputs: list[str]
@@ -384,8 +384,8 @@ def tensor_bytes(tensor: Tensor) -> int:
 def inplace_inputs(program: Program, index: int, lives: dict[str, tuple[int, int]]) -> list[str]:
     """The inputs whose memory operator `index` may overwrite with its output, exactly.
 
-    Such an input is an ARENA tensor that dies here, has the output's bytes, and, where the operator
-    broadcasts, its shape too: each output element then depends on that input's element at the same place.
+    Such an input is an ARENA tensor that dies here and has as many bytes as the output. Each output element
+    then depends on that input's element at the same place, also where the operator broadcasts.
     """
     op = program.ops[index]
     if not op.inplace:
@@ -398,5 +398,4 @@ def inplace_inputs(program: Program, index: int, lives: dict[str, tuple[int, int
         and (tensor := program.tensors[name]).region == Region.ARENA
         and lives[name][1] == index
         and tensor_bytes(tensor) == tensor_bytes(out)
-        and (len(op.inplace) == 1 or tensor.shape == out.shape)
     ]

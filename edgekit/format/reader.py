@@ -83,8 +83,6 @@ class _Reader:
         self.sections = _sections(data, self.header)
         self.tensors: list[Tensor] = []
         self.records: np.ndarray
-        self.tiles: dict[str, int] = {}
-        """tile_n of INTERLEAVED weights by name"""
         self.at = 0
 
     def program(self) -> Program:
@@ -101,11 +99,6 @@ class _Reader:
         program.tensors = {t.name: t for t in self.tensors}
         if len(program.tensors) != len(self.tensors):
             raise FormatError("DEBUG or STRINGS: two tensors have the same name")
-        self.tiles = {
-            t.name: int(record["tile_n"])
-            for t, record in zip(self.tensors, self.records, strict=True)
-            if record["encoding"] == Encoding.INTERLEAVED
-        }
         for number, (head, offset, operands) in enumerate(operators):
             self.at = offset
             program.ops.append(self._op(program, head, operands, self.op_names[number]))
@@ -178,8 +171,8 @@ class _Reader:
             encoding = Encoding(int(record["encoding"]))
             if encoding != Encoding.DENSE and (index not in weights or index in activations):
                 raise FormatError(f"tensor {index}: encoding {encoding.name} for a tensor that is no weights")
-            if index in depthwise and (encoding == Encoding.INTERLEAVED or record["tile_n"]):
-                raise FormatError(f"tensor {index}: depthwise weights in tiles")
+            if index in depthwise and encoding == Encoding.INTERLEAVED:
+                raise FormatError(f"tensor {index}: depthwise weights are never INTERLEAVED")
             tensor.data = self._constant(index, tensor, record, encoding)
 
     def _constant(self, index: int, tensor: Tensor, record: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -324,11 +317,7 @@ class _Reader:
 
     def _conv2d(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
         fields, expected = self._accumulate(params, tensors)
-        groups = int(params["groups"])
-        tile_n = self.tiles.get(tensors[1].name, 1)
-        if groups > 1 and tensors[1].shape[0] % (groups * tile_n):
-            raise FormatError("a tile of the weights straddles two groups")
-        return fields | _window(params) | {"groups": groups}, expected
+        return fields | _window(params) | {"groups": int(params["groups"])}, expected
 
     def _depthwise(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
         fields, expected = self._accumulate(params, tensors)

@@ -38,6 +38,7 @@ from edgekit.program import (
     Tensor,
     Transpose,
     inplace_inputs,
+    inverse_scale,
     lifetimes,
     multiplier,
     prelu_multipliers,
@@ -165,9 +166,10 @@ def _dequantize(program: Program, op: Dequantize, inputs: list[Tensor], y: Tenso
 
 
 def _window(op: Conv2D | DepthwiseConv2D | MaxPool | AveragePool, x: Tensor, kernel: tuple[int, int]) -> list[Shape]:
-    """The sizes that rows and columns of the output may have: the last window ends inside input and
-    padding, or, for pooling, begins there."""
+    """The sizes that rows and columns of the output may have: whole windows inside input and padding, and,
+    for pooling, one more that reaches beyond. A pooling window always holds a position of the input."""
     _require(len(x.shape) == 4, f"input has rank {len(x.shape)}, not 4")
+    pooling = isinstance(op, (MaxPool, AveragePool))
     numbers = (*op.strides, *op.dilations, *kernel)
     _require(min(numbers) >= 1 and max(*numbers, *op.pads) <= 0xFFFF and min(op.pads) >= 0, "window out of range")
     sizes = []
@@ -176,12 +178,22 @@ def _window(op: Conv2D | DepthwiseConv2D | MaxPool | AveragePool, x: Tensor, ker
     ):
         room = size + before + after - (k - 1) * dilation - 1
         _require(room >= 0, "the window is larger than input and padding")
-        full = room // stride + 1
-        ceil = -(-room // stride) + 1
-        begins_inside = (ceil - 1) * stride < size + before
-        pooling = isinstance(op, (MaxPool, AveragePool))
-        sizes.append((full, ceil) if pooling and begins_inside else (full,))
+        whole = room // stride + 1
+        allowed = range(whole, whole + 1 + (pooling and room % stride != 0))
+        sizes.append(tuple(n for n in allowed if not pooling or _meets_input(n, size, k, stride, dilation, before)))
+    rows, cols = x.shape[1] + op.pads[0] + op.pads[2], x.shape[2] + op.pads[1] + op.pads[3]
+    _require(max(rows, cols, rows * cols * x.shape[3]) <= schema.MAX_PADDED_ELEMENTS, "the padded input is too large")
     return sizes
+
+
+def _meets_input(count: int, size: int, kernel: int, stride: int, dilation: int, before: int) -> bool:
+    """Whether each of `count` windows has a tap inside the input."""
+    if (count - 1) * stride - before >= size:
+        return False
+    # Windows that begin inside have their first tap there; the others are at most 2^16.
+    missing = np.arange(before, 0, -stride)[:count]
+    tap = -(-missing // dilation)
+    return bool(np.all((tap < kernel) & (tap * dilation - missing < size)))
 
 
 def _accumulate(program: Program, op: Accumulate, w: Tensor, channels: int) -> None:
@@ -195,6 +207,7 @@ def _conv2d(program: Program, op: Conv2D, inputs: list[Tensor], y: Tensor) -> Sh
     x, w = inputs
     _require(len(w.shape) == 4, f"weights have rank {len(w.shape)}, not 4")
     o, kh, kw, depth = w.shape
+    _require(kh * kw * depth <= schema.MAX_DEPTH, f"{kh * kw * depth} weights per channel are above 2^24")
     ((oh,), (ow,)) = _window(op, x, (kh, kw))
     _require(op.groups >= 1 and x.shape[3] == depth * op.groups, f"{x.shape[3]} channels, weights for {depth} x {op.groups}")
     _require(o % op.groups == 0, f"{op.groups} groups do not divide {o} output channels")
@@ -206,6 +219,7 @@ def _depthwise(program: Program, op: DepthwiseConv2D, inputs: list[Tensor], y: T
     x, w = inputs
     _require(len(w.shape) == 3, f"weights have rank {len(w.shape)}, not 3")
     kh, kw, o = w.shape
+    _require(kh * kw <= schema.MAX_DEPTH, f"{kh * kw} weights per channel are above 2^24")
     ((oh,), (ow,)) = _window(op, x, (kh, kw))
     _require(o % x.shape[3] == 0, f"{x.shape[3]} channels do not divide {o} output channels")
     _accumulate(program, op, w, o)
@@ -215,6 +229,7 @@ def _depthwise(program: Program, op: DepthwiseConv2D, inputs: list[Tensor], y: T
 def _dense(program: Program, op: Dense, inputs: list[Tensor], y: Tensor) -> Shape:
     x, w = inputs
     _require(len(w.shape) == 2 and len(x.shape) >= 1, f"weights {list(w.shape)} on {list(x.shape)}")
+    _require(w.shape[1] <= schema.MAX_DEPTH, f"{w.shape[1]} weights per channel are above 2^24")
     _require(x.shape[-1] == w.shape[1], f"depth {x.shape[-1]}, weights for {w.shape[1]}")
     _accumulate(program, op, w, w.shape[0])
     return (*x.shape[:-1], w.shape[0])
@@ -248,12 +263,14 @@ def _mul(program: Program, op: Mul, inputs: list[Tensor], y: Tensor) -> Shape:
 
 def _pool(program: Program, op: MaxPool | AveragePool, inputs: list[Tensor], y: Tensor) -> Shape:
     (x,) = inputs
+    positions = op.kernel[0] * op.kernel[1]
+    _require(positions <= schema.MAX_POOL_POSITIONS, f"{positions} positions in a window are above 2^22")
     sizes = _window(op, x, op.kernel)
     fits = len(y.shape) == 4 and all(size in allowed for size, allowed in zip(y.shape[1:3], sizes, strict=True))
     _require(fits, f"output is {list(y.shape)}, its rows and columns must be in {sizes}")
     if isinstance(op, AveragePool):
         sx, sy = (np.float32(t.quant.scale) for t in (x, y))
-        for n in (1, op.kernel[0] * op.kernel[1]):
+        for n in (1, positions):
             check_scale(sx / (sy * np.float32(n)), "multiplier")
     return x.shape[0], *y.shape[1:3], x.shape[3]
 
@@ -280,6 +297,7 @@ def _softmax(program: Program, op: Softmax, inputs: list[Tensor], y: Tensor) -> 
     top = int(table[0])
     fits = 1 <= top <= 2**24 and top * x.shape[-1] < 2**31 and table.max() == top
     _require(bool(fits), f"table[0] = {top}, greatest {table.max()}, last dimension {x.shape[-1]}")
+    check_scale(inverse_scale(program, op) / np.float32(top * x.shape[-1]), "inverse_scale over the largest sum")
     return x.shape
 
 

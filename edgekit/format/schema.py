@@ -35,6 +35,12 @@ WEIGHTS_ALIGN = {"DENSE": 16, "INTERLEAVED": 64, "SPARSE": 4}
 """Alignment in WEIGHTS of a READONLY tensor by encoding; arrays that parameters point at have 4."""
 MAX_TILE_N = 64
 MAX_GAP_BITS = 8
+MAX_DEPTH = 2**24
+"""Weights of one output channel, at most."""
+MAX_POOL_POSITIONS = 2**22
+"""Positions of a pooling window, at most: keeps its sum within int32."""
+MAX_PADDED_ELEMENTS = 2**30
+"""Rows, columns and (rows * columns * channels) of a padded image, at most."""
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**64

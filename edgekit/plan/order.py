@@ -88,10 +88,7 @@ class _Search:
         need = live + sum(self.bytes[n] for n in outputs)
         for place in op.inplace if outputs else ():
             name = op.inputs[place]
-            shape_fits = len(op.inplace) == 1 or (
-                self.program.tensors[name].shape == self.program.tensors[op.outputs[0]].shape
-            )
-            if name not in self.number or not shape_fits:
+            if name not in self.number:
                 continue
             dies = self.readers[self.number[name]] & ~state == 1 << index
             if dies and self.bytes[self.number[name]] == self.bytes[outputs[0]]:

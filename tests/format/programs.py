@@ -110,15 +110,21 @@ class Builder:
 
     # ---- Operators on one tensor -------------------------------------------------------------------
 
-    def window(self, x: Tensor) -> tuple[tuple[int, int], Shape, dict[str, tuple[int, ...]]]:
-        """Kernel, output rows and columns, and the other fields of a window that fits `x`."""
+    def window(self, x: Tensor, pooling: bool = False) -> tuple[tuple[int, int], Shape, dict[str, tuple[int, ...]]]:
+        """Kernel, output rows and columns, and the other fields of a window that fits `x`; of a pooling
+        one that never sees padding alone."""
         pick = lambda low, high: int(self.rng.integers(low, high))  # noqa: E731
         _, h, w, _ = x.shape
         kernel, strides = (pick(1, 4), pick(1, 4)), (pick(1, 3), pick(1, 3))
         pads = tuple(int(v) for v in self.rng.integers(0, 2, 4))
+        if pooling:
+            pads = tuple(min(pad, kernel[i % 2] - 1) for i, pad in enumerate(pads))
         reach = [size + pads[i] + pads[i + 2] for i, size in enumerate((h, w))]
         kernel = tuple(min(k, r) for k, r in zip(kernel, reach, strict=True))
-        dilations = tuple(2 if 2 * (k - 1) < r and pick(0, 2) else 1 for k, r in zip(kernel, reach, strict=True))
+        dilations = tuple(
+            2 if 2 * (k - 1) < r and size > 1 and pick(0, 2) else 1
+            for k, r, size in zip(kernel, reach, (h, w), strict=True)
+        )
         out = tuple(
             (r - (k - 1) * d - 1) // s + 1
             for r, k, d, s in zip(reach, kernel, dilations, strides, strict=True)
@@ -165,11 +171,11 @@ class Builder:
         return self.emit(Mul, [x, b], x.shape, **self.clamp())
 
     def max_pool(self, x: Tensor) -> Tensor:
-        kernel, out, fields = self.window(x)
+        kernel, out, fields = self.window(x, pooling=True)
         return self.emit(MaxPool, [x], (x.shape[0], *out, x.shape[3]), x.quant, kernel=kernel, **fields)
 
     def average_pool(self, x: Tensor) -> Tensor:
-        kernel, out, fields = self.window(x)
+        kernel, out, fields = self.window(x, pooling=True)
         fields |= self.clamp() | {"count_include_pad": bool(self.rng.random() < 0.5)}
         return self.emit(AveragePool, [x], (x.shape[0], *out, x.shape[3]), kernel=kernel, **fields)
 
