@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit import program as p
 from edgekit.format.schema import Dtype, Region
+from edgekit.reference.pool import divisors
 from edgekit.reference.window import span
 
 
@@ -260,15 +261,20 @@ def mul(r: Random) -> p.Program:
 
 
 def _pool(r: Random, b: Build) -> tuple[str, tuple[int, ...], dict[str, Any]]:
-    """An input, the output's shape and a window; now and then one position more, as ceil_mode gives."""
-    n, h, w, c = r.int(1, 2), r.int(1, 10), r.int(1, 10), r.int(1, 35)
-    win = _window(r, h, w)
-    out = list(win.pop("out"))
-    for i, size in enumerate((h, w)):
-        begins = out[i] * win["strides"][i] < size + win["pads"][i]
-        if begins and win["kernel"][i] > 1 and r.rng.random() < 0.5:
-            out[i] += 1
-    return b.input((n, h, w, c), r.quant(0.1)), (n, *out, c), win
+    """An input, the output's shape and a window; now and then one position more, as ceil_mode gives.
+    Every window holds a position of the input."""
+    n, c = r.int(1, 2), r.int(1, 35)
+    while True:
+        h, w = r.int(1, 10), r.int(1, 10)
+        win = _window(r, h, w)
+        out = list(win.pop("out"))
+        for i, size in enumerate((h, w)):
+            room = (
+                size + win["pads"][i] + win["pads"][i + 2] - span(1, 1, win["dilations"][i], win["kernel"][i])
+            )
+            out[i] += int(room % win["strides"][i] != 0 and r.rng.random() < 0.5)
+        if divisors((h, w), out=tuple(out), count_include_pad=False, **win).min() > 0:
+            return b.input((n, h, w, c), r.quant(0.1)), (n, *out, c), win
 
 
 def max_pool(r: Random) -> p.Program:

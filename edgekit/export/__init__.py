@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a program as an ONNX model of int8 operators that computes the same bits."""
 
-from edgekit.export.spell import Exported, export, nonstandard_ops, spell
+from edgekit.export.file import export
+from edgekit.export.spell import Exported, nonstandard_ops, spell
 
 __all__ = ["Exported", "export", "nonstandard_ops", "spell"]

@@ -80,10 +80,5 @@ def spell(program: p.Program) -> Exported:
     return Exported(model, b.placements)
 
 
-def export(program: p.Program) -> onnx.ModelProto:
-    """The same integer model as ONNX; see `spell`."""
-    return spell(program).model
-
-
 def _port(program: p.Program, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(program.tensors[name].shape))

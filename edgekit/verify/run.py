@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import InputError
+from edgekit.format.reader import read
 from edgekit.program import Program
 from edgekit.verify.backends import Backend, Subject, all_backends
 from edgekit.verify.compare import Comparison, Digests
@@ -109,8 +110,6 @@ def _subject(model: Model) -> Iterator[tuple[Subject, dict[str, Any]]]:
     if isinstance(model, Program):
         yield Subject(model), {"name": model.name}
         return
-    from edgekit.format.reader import read
-
     if isinstance(model, bytes):
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             path = Path(folder) / "model.ekm"

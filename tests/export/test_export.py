@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,7 +12,10 @@ import pytest
 from onnx import TensorProto
 
 from edgekit import program as p
+from edgekit.errors import InputError
 from edgekit.export import export, nonstandard_ops, spell
+from edgekit.format.writer import write
+from edgekit.plan import plan
 from edgekit.reference.executor import run
 from edgekit.verify import verify
 from edgekit.verify.backends.onnxruntime import real_inputs, tap
@@ -69,7 +74,7 @@ def test_net_has_the_same_bits() -> None:
 
 def test_interface_is_the_float_one() -> None:
     program = small_net()
-    graph = export(program).graph
+    graph = spell(program).model.graph
     for ports, names in ((graph.input, program.inputs), (graph.output, program.outputs)):
         assert [v.name for v in ports] == names
         for port in ports:
@@ -93,7 +98,7 @@ def test_only_standard_integer_operators(operator: str) -> None:
 
 def test_convolutions_follow_each_other_without_transposes() -> None:
     """NCHW from the input to the pooled vector; only Dense, on one row, moves ones around."""
-    graph = export(small_net()).graph
+    graph = spell(small_net()).model.graph
     before = [n.op_type for n in graph.node][: [n.op_type for n in graph.node].index("Reshape")]
     assert "Transpose" not in before and before.count("QLinearConv") == 3
 
@@ -208,4 +213,24 @@ def test_operand_order_rank_and_layout_may_differ() -> None:
 
 
 def test_the_same_program_gives_the_same_bytes() -> None:
-    assert export(small_net()).SerializeToString() == export(small_net()).SerializeToString()
+    assert spell(small_net()).model.SerializeToString() == spell(small_net()).model.SerializeToString()
+
+
+def test_export_of_a_file(tmp_path: Path) -> None:
+    program = small_net()
+    plan(program)
+    write(program, tmp_path / "net.ekm")
+    result = export(tmp_path / "net.ekm", tmp_path / "net.onnx")
+    assert result["model"] == str(tmp_path / "net.onnx") and result["nonstandard_ops"] == []
+    assert result["ops"]["QLinearConv"] == 4
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    x = image(9)
+    (y,) = session.run(None, {program.inputs[0]: x})
+    np.testing.assert_array_equal(y, run(program, {program.inputs[0]: x})[program.outputs[0]])
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    program = small_net()
+    plan(program)
+    with pytest.raises(InputError, match=r"no/net.onnx: cannot be written"):
+        export(write(program), tmp_path / "no" / "net.onnx")
