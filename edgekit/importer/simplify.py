@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import onnxslim
 
 from edgekit.errors import ModelError
 from edgekit.importer.check import MAX_TENSOR_ELEMENTS, MAX_TOTAL_ELEMENTS, element_count, opset_of
+from edgekit.importer.session import create_session
 from edgekit.importer.windows import WINDOWED, explicit_window
 
 logger = logging.getLogger(__name__)
@@ -63,16 +63,6 @@ def _static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
     if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
         return None
     return tuple(d.dim_value for d in tensor.shape.dim)
-
-
-def create_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A quiet single-threaded session on the processor."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _infer(path: Path, model: onnx.ModelProto, strict: bool) -> onnx.ModelProto:

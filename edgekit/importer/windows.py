@@ -65,11 +65,11 @@ def explicit_window(
     full = [0, 0, *begin, 0, 0, *end]
     if opset < 11:
         return [
-            helper.make_node("Pad", [node.input[0]], [pool.input[0]], name=node.name, pads=full),
+            helper.make_node("Pad", [node.input[0]], [pool.input[0]], name=f"{node.name}.pad", pads=full),
             pool,
         ], {}
     pads_name = f"{node.output[0]}.pads"
-    pad = helper.make_node("Pad", [node.input[0], pads_name], [pool.input[0]], name=node.name)
+    pad = helper.make_node("Pad", [node.input[0], pads_name], [pool.input[0]], name=f"{node.name}.pad")
     return [pad, pool], {pads_name: full}
 
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgekit.importer import ImportedModel, load
-from edgekit.importer.simplify import create_session
+from edgekit.importer.session import create_session
 from edgekit.passes.evaluate import evaluate, outputs
 
 FLOAT = onnx.TensorProto.FLOAT
