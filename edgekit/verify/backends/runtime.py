@@ -27,8 +27,8 @@ class Runtime(Backend):
             return "the C runtime needs the model's file"
         try:
             from edgekit.runtime import kernels
-        except EdgekitError as error:
-            return str(error)
+        except EdgekitError:
+            return "the C runtime is not built: pip install . in the checkout"
         if self._kernels not in kernels.built():
             return "this build of the runtime does not contain it"
         return None if self._kernels in kernels.available() else "this processor does not have it"
