@@ -31,8 +31,13 @@ extern "C" {
 #define EK_VERSION_MINOR 1
 #define EK_VERSION_PATCH 0
 
+/* What the shared library exports; nothing else is visible in it. */
 #ifndef EK_API
+#if defined(EK_BUILD_SHARED) && defined(__GNUC__)
+#define EK_API __attribute__((visibility("default")))
+#else
 #define EK_API
+#endif
 #endif
 
 /* Alignment that model bytes in memory and an instance's memory must have. */
