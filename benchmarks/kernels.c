@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Speed of single kernels on layers of real networks, against this processor's peak.
+ *
+ *     gcc -O2 -std=gnu11 benchmarks/kernels.c LIBRARY.so -o kernels && ./kernels [FILTER]
+ *
+ * LIBRARY.so holds the kernels (`scons` builds libedgekit.so). Each figure is the best of many short
+ * rounds, so that other work on the machine disturbs little. The peak is that of independent
+ * multiply-adds of 16-bit pairs (pmaddwd, paddd) in 256-bit registers, measured in the same run.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../csrc/include/edgekit/edgekit.h"
+#include "../csrc/kernels/kernel.h"
+
+#define ROUND_SECONDS 0.0005
+#define ROUNDS 300
+
+typedef struct layer {
+    const char *name;
+    ek_kernel_kind kind;
+    int32_t size_h, size_w, in_c, kernel_h, kernel_w, stride, out_c, pad; /* pad: all round */
+} layer;
+
+#define CONV EK_KIND_CONV2D
+#define DW EK_KIND_DEPTHWISE
+static const layer layers[] = {
+    {"resnet8 3x3 first", CONV, 32, 32, 3, 3, 3, 1, 16, 1},
+    {"resnet8 3x3 16-16", CONV, 32, 32, 16, 3, 3, 1, 16, 1},
+    {"resnet8 3x3 32-32", CONV, 16, 16, 32, 3, 3, 1, 32, 1},
+    {"resnet8 3x3 64-64", CONV, 8, 8, 64, 3, 3, 1, 64, 1},
+    {"resnet8 1x1/2 32-64", CONV, 16, 16, 32, 1, 1, 2, 64, 0},
+    {"dscnn 10x4/2 first", CONV, 49, 10, 1, 10, 4, 2, 64, 4},
+    {"dscnn 1x1 64-64", CONV, 25, 5, 64, 1, 1, 1, 64, 0},
+    {"mobilenet 3x3/2 first", CONV, 96, 96, 3, 3, 3, 2, 8, 1},
+    {"mobilenet 1x1 8-16", CONV, 48, 48, 8, 1, 1, 1, 16, 0},
+    {"mobilenet 1x1 16-32", CONV, 24, 24, 16, 1, 1, 1, 32, 0},
+    {"mobilenet 1x1 32-32", CONV, 24, 24, 32, 1, 1, 1, 32, 0},
+    {"mobilenet 1x1 64-64", CONV, 12, 12, 64, 1, 1, 1, 64, 0},
+    {"mobilenet 1x1 128-128", CONV, 6, 6, 128, 1, 1, 1, 128, 0},
+    {"mobilenet 1x1 256-256", CONV, 3, 3, 256, 1, 1, 1, 256, 0},
+    {"resnet50 3x3 128-128", CONV, 28, 28, 128, 3, 3, 1, 128, 1},
+    {"autoencoder 640-128", CONV, 1, 1, 640, 1, 1, 1, 128, 0},
+    {"autoencoder 128-640", CONV, 1, 1, 128, 1, 1, 1, 640, 0},
+    {"dscnn dw 3x3 64", DW, 25, 5, 64, 3, 3, 1, 64, 1},
+    {"mobilenet dw 3x3 8", DW, 48, 48, 8, 3, 3, 1, 8, 1},
+    {"mobilenet dw 3x3/2 16", DW, 48, 48, 16, 3, 3, 2, 16, 1},
+    {"mobilenet dw 3x3 32", DW, 24, 24, 32, 3, 3, 1, 32, 1},
+    {"mobilenet dw 3x3 128", DW, 6, 6, 128, 3, 3, 1, 128, 1},
+    {"efficientnet dw 5x5 64", DW, 28, 28, 64, 5, 5, 1, 64, 2},
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+#ifdef __x86_64__
+/* Twelve independent chains of one multiply-add of 16 pairs each, 2 MAC per pair and lane. */
+__attribute__((target("avx2"))) static double peak_round(void)
+{
+    const int rounds = 20000;
+    const double start = now();
+    for (int i = 0; i < rounds; i++)
+        __asm__ volatile(
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11\n"
+            "vpmaddwd %%ymm14, %%ymm15, %%ymm13\n"
+            "vpaddd %%ymm13, %%ymm\\n, %%ymm\\n\n"
+            ".endr" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+            "xmm9", "xmm10", "xmm11", "xmm13");
+    return rounds * 12.0 * 16.0 / (now() - start);
+}
+#else
+static double peak_round(void) { return 0; }
+#endif
+
+static ek_image image(int32_t h, int32_t w, int32_t c)
+{
+    return (ek_image){1, h, w, c, h * w * c, w * c, c};
+}
+
+static int runs_here(uint32_t set)
+{
+#ifdef __x86_64__
+    if (set == EK_KERNELS_AVX2)
+        return __builtin_cpu_supports("avx2");
+    if (set == EK_KERNELS_SSE41)
+        return __builtin_cpu_supports("sse4.1");
+#endif
+    return set == EK_KERNELS_SCALAR;
+}
+
+static void *filled(size_t bytes)
+{
+    uint8_t *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    for (size_t i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(rand() >> 7);
+    return p;
+}
+
+static void bench(const ek_kernel *kernel, const layer *l, double peak)
+{
+    ek_conv_params p = {0};
+    p.in = image(l->size_h, l->size_w, l->in_c);
+    p.out = image((l->size_h + 2 * l->pad - l->kernel_h) / l->stride + 1,
+                  (l->size_w + 2 * l->pad - l->kernel_w) / l->stride + 1, l->out_c);
+    p.kernel_h = l->kernel_h, p.kernel_w = l->kernel_w;
+    p.stride_h = p.stride_w = l->stride, p.dilation_h = p.dilation_w = 1;
+    p.pad_top = p.pad_left = l->pad;
+    p.groups = l->kind == DW ? l->in_c : 1;
+    p.clamp = (ek_clamp){3, -128, 127};
+    p.weights.tile_n = kernel->tile_n, p.weights.tile_k = kernel->tile_k;
+    const int32_t depth = l->kernel_h * l->kernel_w * (l->kind == DW ? 1 : l->in_c);
+    p.weights.data = filled((size_t)(depth + 16) * (size_t)(l->out_c + 64));
+    p.start = filled((size_t)l->out_c * 4);
+    float *m = filled((size_t)l->out_c * 4);
+    for (int32_t i = 0; i < l->out_c; i++)
+        m[i] = 1e-3f;
+    p.multiplier = m;
+    if (kernel->supports && !kernel->supports(&p))
+        return;
+
+    void *x = filled((size_t)p.in.n_stride), *y = filled((size_t)p.out.n_stride);
+    void *scratch = filled(kernel->scratch ? kernel->scratch(&p) : 0);
+    const void *in[] = {x};
+    const ek_range range = {0, p.out.h, 0, p.out.w, 0, p.out.c};
+    const double macs = (double)p.out.h * p.out.w * p.out.c * depth;
+    double best = 1e9;
+    int calls = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = now();
+        for (int i = 0; i < calls; i++)
+            kernel->run(&p, in, y, scratch, &range);
+        const double seconds = now() - start;
+        best = seconds / calls < best ? seconds / calls : best;
+        if (seconds < ROUND_SECONDS / 2)
+            calls *= 2;
+    }
+    printf("%-24s %-18s %9.2f us %7.1f GMAC/s %5.1f %%\n", l->name, kernel->name, best * 1e6,
+           macs / best * 1e-9, 100 * macs / best / peak);
+    free((void *)p.weights.data), free((void *)p.start), free(m), free(x), free(y), free(scratch);
+}
+
+int main(int argc, char **argv)
+{
+    const char *filter = argc > 1 ? argv[1] : "";
+    size_t count;
+    const ek_kernel *list = ek_kernel_list(&count);
+    double peak = 0;
+    for (int i = 0; i < 100; i++) {
+        const double round = peak_round();
+        peak = round > peak ? round : peak;
+    }
+    printf("peak %.1f GMAC/s\n", peak * 1e-9);
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
+        for (size_t k = 0; k < count; k++)
+            if (list[k].kind == layers[i].kind && runs_here(list[k].set)
+                && (strstr(layers[i].name, filter) || strstr(list[k].name, filter)))
+                bench(&list[k], &layers[i], peak);
+    return 0;
+}
