@@ -4,13 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.conversion import Converted
-    from edgekit.data import DataSource
     from edgekit.runtime.model import Model
 
 

@@ -101,7 +101,7 @@ def compare(
 
     outputs = [port.name for port in imported.graph.outputs]
     sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
-    sizes |= {name: 1 for name in outputs}
+    sizes |= dict.fromkeys(outputs, 1)
     taps = Taps(imported.model, sizes)
     specs = [InputSpec(port.name, port.shape) for port in imported.graph.inputs]
     dataset = open_data(data, specs, preprocessing, samples)

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from edgekit.data import DataSource
+    from edgekit.format.writer import Packing
     from edgekit.program import Program
 
 Progress = Callable[[str, int, int], None]
@@ -115,7 +113,7 @@ def convert(
 
     from edgekit.data import Preprocessing
     from edgekit.format import writer
-    from edgekit.inspection import summarize
+    from edgekit.format.summary import summarize
 
     report = progress or (lambda what, done, total: None)
     preprocessing = Preprocessing.parse(input_layout, _numbers(input_mean), _numbers(input_std))
@@ -139,7 +137,7 @@ def convert(
             figures = _before_and_after(source, program, quantized, packing, data, preprocessing, report)
     report("writing", 1, 1)
     written = writer.write(program, destination, strip_debug=strip, packing=packing)
-    summary = summarize(program, written)
+    summary = summarize(written)
     return Converted(
         model=destination,
         data=written,
@@ -227,7 +225,12 @@ def _numbers(value: str | float | Sequence[float] | None) -> str | None:
 
 
 def _packing(target: str | None) -> Packing:
-    """How the kernels of a target like their weights."""
+    """How the kernels of a target like their weights.
+
+    Raises:
+        InputError: there is no such target.
+    """
+    from edgekit.build import weight_tile
     from edgekit.format.writer import Packing
 
-    return Packing()
+    return Packing() if target is None else Packing(tile=weight_tile(target))

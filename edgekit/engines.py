@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgekit.data import Dataset, DataSource, InputSpec, Preprocessing, open_data
 from edgekit.errors import DataError, InputError, ModelError
 from edgekit.runtime.model import Model, Port
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -131,20 +134,21 @@ def open_engine(path: Path, kernels: str = "auto", threads: int = 1) -> Engine:
     raise InputError(f"{path}: not a .ekm or .onnx file")
 
 
-def onnx_session(path: Path, threads: int = 1):  # type: ignore[no-untyped-def]  # onnxruntime has no stubs
-    """An ONNX Runtime session on the CPU."""
+def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU, for a file or a serialized model."""
     import onnxruntime
 
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+    name = "the model" if isinstance(model, bytes) else str(model)
+    if isinstance(model, Path) and not model.is_file():
+        raise ModelError(f"{name}: no such file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model if isinstance(model, bytes) else name, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ModelError(f"{path}: ONNX Runtime refuses the model: {first_line(error)}") from error
+        raise ModelError(f"{name}: ONNX Runtime refuses it: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -136,6 +136,11 @@ private:
     Clock::time_point start_;
 };
 
+struct DestroyThreads {
+    void operator()(ek_threads *threads) const { ek_threads_destroy(threads); }
+};
+using Threads = std::unique_ptr<ek_threads, DestroyThreads>;
+
 /* A NumPy array over aligned memory that it owns. */
 py::array allocate(const py::dtype &dtype, const std::vector<py::ssize_t> &shape, std::size_t bytes) {
     Block block = aligned_block(bytes);
@@ -158,7 +163,7 @@ class Runner {
 public:
     Runner(std::shared_ptr<Model> model, ek_kernels kernels, uint32_t threads,
            const std::vector<int> &input_formats, bool observed)
-        : model_(std::move(model)), pool_(threads) {
+        : model_(std::move(model)) {
         const std::size_t bytes = ek_memory_needed(model_->get(), kernels, threads);
         if (bytes == 0) raise("EdgekitError", model_->name() + ": needs more memory than this machine can address");
         memory_ = aligned_block(bytes);
@@ -167,8 +172,12 @@ public:
         ek_config config = {};
         config.kernels = kernels;
         config.threads = threads;
-        config.parallel_for = pool_.parallel_for();
-        config.parallel_context = pool_.context();
+        if (threads > 1) {
+            threads_.reset(ek_threads_create(threads));
+            if (threads_ == nullptr) raise("EdgekitError", "cannot start " + std::to_string(threads) + " threads");
+            config.parallel_for = ek_threads_parallel_for;
+            config.parallel_context = threads_.get();
+        }
         if (observed) {
             config.on_op = Observer::on_op;
             config.on_op_context = &observer_;
@@ -188,13 +197,13 @@ public:
         check(status, model_->name());
     }
 
-    py::dict trace() {
-        py::dict tensors;
+    py::list trace() {
+        py::list rows;
         for (const Event &event : observe(true)) {
             const auto size = static_cast<py::ssize_t>(event.data.size());
-            tensors[py::int_(event.tensor)] = py::array_t<int8_t>(size, event.data.data());
+            rows.append(py::make_tuple(event.tensor, event.opcode, py::array_t<int8_t>(size, event.data.data())));
         }
-        return tensors;
+        return rows;
     }
 
     py::list profile() {
@@ -268,7 +277,7 @@ private:
     }
 
     std::shared_ptr<Model> model_;
-    ThreadPool pool_;
+    Threads threads_;
     Block memory_;
     std::size_t memory_bytes_ = 0;
     ek_instance *instance_ = nullptr;

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,10 @@ def open_edgekit(path: Path, threads: int, kernels: str) -> Run:
 def open_onnxruntime(path: Path, threads: int) -> Run:
     """ONNX Runtime over buffers bound once; a `.ekm` is exported to ONNX first."""
     if path.suffix == ".ekm":
-        from edgekit.export import export
+        from edgekit.export import spell
+        from edgekit.format import reader
 
-        with tempfile.TemporaryDirectory() as folder:
-            exported = Path(folder) / "model.onnx"
-            export(path, exported)
-            session = onnx_session(exported, threads)
+        session = onnx_session(spell(reader.read(path)).model.SerializeToString(), threads)
     else:
         session = onnx_session(path, threads)
     binding = session.io_binding()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ def command(
     threads: options.Threads = 1,
     kernels: options.Kernels = "auto",
     vs: Annotated[
-        Optional[str],
+        str | None,
         typer.Option("--vs", metavar="LIST", help="Peers in the same run: onnxruntime[:FILE.onnx],litert:FILE.tflite."),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each operator.")] = False,

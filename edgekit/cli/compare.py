@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ def command(
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
     input_shape: options.InputShape = None,
-    samples: Annotated[Optional[int], typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")] = 64,
+    samples: Annotated[int | None, typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")] = 64,
     json: options.Json = False,
 ) -> None:
     """Float against quantized, layer by layer: which layer lost the accuracy?"""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ EXAMPLE = "edgekit convert net.onnx -o net.ekm --calibration images.npz --input-
 def command(
     model: options.OnnxModel,
     output: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--output", "-o", metavar="MODEL.ekm", help="Where to write; beside the model by default."),
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="Weight and activation bits; 8.")] = 8,
@@ -26,7 +26,7 @@ def command(
         str, typer.Option("--method", metavar="NAME", help="auto, minmax, percentile, mse or entropy.")
     ] = "auto",
     target: Annotated[
-        Optional[str], typer.Option("--target", metavar="NAME", help="Pack weights for a target of `edgekit targets`.")
+        str | None, typer.Option("--target", metavar="NAME", help="Pack weights for a target of `edgekit targets`.")
     ] = None,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
@@ -34,18 +34,18 @@ def command(
     input_shape: options.InputShape = None,
     io: Annotated[str, typer.Option("--io", metavar="float|int8", help="Type of the model's inputs and outputs.")] = "float",
     io_layout: Annotated[
-        Optional[str], typer.Option("--io-layout", metavar="nchw|nhwc", help="Layout of image inputs and outputs.")
+        str | None, typer.Option("--io-layout", metavar="nchw|nhwc", help="Layout of image inputs and outputs.")
     ] = None,
     prune: Annotated[
-        Optional[float],
+        float | None,
         typer.Option("--prune", metavar="R", min=0.0, max=1.0, help="First remove this share of the channels."),
     ] = None,
     sparsity: Annotated[
-        Optional[float],
+        float | None,
         typer.Option("--sparsity", metavar="R", min=0.0, max=1.0, help="First zero this share of the weights."),
     ] = None,
     data: Annotated[
-        Optional[Path], typer.Option("--data", metavar="DATA", help="With --prune or --sparsity: accuracy before and after.")
+        Path | None, typer.Option("--data", metavar="DATA", help="With --prune or --sparsity: accuracy before and after.")
     ] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out the debug names.")] = False,
     samples: options.Samples = None,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,27 +16,27 @@ AnyModel = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .ekm, or an .onnx to run in ONNX Runtime.", show_default=False)
 ]
 
-Samples = Annotated[Optional[int], typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")]
+Samples = Annotated[int | None, typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads of the C runtime.")]
 Kernels = Annotated[str, typer.Option("--kernels", metavar="NAME", help="Kernel set: auto, scalar, sse41, avx2...")]
 
 Calibration = Annotated[
-    Optional[Path],
+    Path | None,
     typer.Option("--calibration", metavar="DATA", help="Calibration data: .npz, .npy or a folder of images."),
 ]
 InputLayout = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--input-layout", metavar="nchw|nhwc", help="DATA is raw, its images have this layout."),
 ]
 InputMean = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--input-mean", metavar="M[,M...]", help="DATA is raw; subtracted, one number or one per channel."),
 ]
 InputStd = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--input-std", metavar="S[,S...]", help="DATA is raw; the difference is divided by it."),
 ]
 InputShape = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Pins symbolic dimensions; repeatable."),
 ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,15 +18,15 @@ def command(
     model: options.OnnxModel,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="SMALLER.onnx", help="Where to write.")],
     structured: Annotated[
-        Optional[float],
+        float | None,
         typer.Option("--structured", metavar="R", min=0.0, max=1.0, help="Remove this share of the channels of every group."),
     ] = None,
     sparsity: Annotated[
-        Optional[float], typer.Option("--sparsity", metavar="R", min=0.0, max=1.0, help="Zero this share of the weights.")
+        float | None, typer.Option("--sparsity", metavar="R", min=0.0, max=1.0, help="Zero this share of the weights.")
     ] = None,
     calibration: options.Calibration = None,
     data: Annotated[
-        Optional[Path], typer.Option("--data", metavar="DATA", help="Labelled data: accuracy before and after.")
+        Path | None, typer.Option("--data", metavar="DATA", help="Labelled data: accuracy before and after.")
     ] = None,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,

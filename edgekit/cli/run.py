@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ def command(
     model: options.EkmModel,
     input: Annotated[Path, typer.Option("--input", metavar="DATA", help="Samples: .npz, .npy or a folder of images.")],
     output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", metavar="OUT.npz", help="Write the outputs, one array each.")
+        Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="Write the outputs, one array each.")
     ] = None,
     kernels: options.Kernels = "auto",
     threads: options.Threads = 1,

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from edgekit.cli import options
 from edgekit.cli.output import print_fields, print_json, print_table, working
-from edgekit.errors import InputError
+from edgekit.errors import CheckError
 
 EXAMPLE = "edgekit verify net.ekm --input images.npz --write-certificate net.cert.json"
 
@@ -18,10 +18,10 @@ EXAMPLE = "edgekit verify net.ekm --input images.npz --write-certificate net.cer
 def command(
     model: options.EkmModel,
     input: Annotated[
-        Optional[Path], typer.Option("--input", metavar="DATA", help="Samples; seeded random ones by default.")
+        Path | None, typer.Option("--input", metavar="DATA", help="Samples; seeded random ones by default.")
     ] = None,
     backends: Annotated[
-        Optional[str], typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime; all by default.")
+        str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime; all by default.")
     ] = None,
     samples: options.Samples = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random samples.")] = 0,
@@ -29,10 +29,10 @@ def command(
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
     certificate: Annotated[
-        Optional[Path], typer.Option("--certificate", metavar="FILE", help="Check that a certificate still holds.")
+        Path | None, typer.Option("--certificate", metavar="FILE", help="Check that a certificate still holds.")
     ] = None,
     write_certificate: Annotated[
-        Optional[Path], typer.Option("--write-certificate", metavar="FILE", help="Write what was shown.")
+        Path | None, typer.Option("--write-certificate", metavar="FILE", help="Write what was shown.")
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -40,6 +40,28 @@ def command(
 
     Exit code 1 where any bit differs; the first tensor that does is named.
     """
-    from edgekit.verify import verify
+    from edgekit.data import Preprocessing
+    from edgekit.verification import verify_file
 
-    raise InputError("x")
+    preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
+    with working() as progress:
+        report = verify_file(
+            model,
+            input,
+            preprocessing,
+            backends=backends.split(",") if backends else None,
+            samples=samples,
+            seed=seed,
+            certificate=certificate,
+            write=write_certificate,
+            progress=progress,
+        )
+    if json:
+        print_json(report.as_dict())
+    else:
+        rows = [(b.name, b.values, b.mismatches, b.tensors, b.digest[:16]) for b in report.backends]
+        print_table(["backend", "values compared", "mismatches", "tensors", "digest"], rows)
+        print_fields([("samples", report.samples), ("expected", report.expected)])
+        print_fields([(f"skipped {name}", why) for name, why in report.skipped.items()])
+    if not report.ok:
+        raise CheckError(f"{model}: {report.problems()[0]}")

@@ -86,11 +86,14 @@ class Runner:
     one per thread to run in parallel.
     """
 
-    def __init__(self, model: Model, kernels: str, threads: int, formats: Mapping[str, str], observed: bool) -> None:
+    def __init__(
+        self, model: Model, kernels: str, threads: int, formats: Mapping[str, str], observed: bool, repack: bool
+    ) -> None:
         if not 1 <= threads <= MAX_THREADS:
             raise InputError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
         numbers = [_FORMATS[formats.get(port.name, port.format)] for port in model.inputs]
-        self._native = _native.Runner(model._native, kernel_sets.mask(kernels), threads, numbers, observed)
+        mask = kernel_sets.mask(kernels) | (_native.REPACK if repack else 0)
+        self._native = _native.Runner(model._native, mask, threads, numbers, observed)
         self.inputs: Arrays = self._native.inputs
         self.outputs: Arrays = self._native.outputs
         self.kernels = kernels
@@ -139,7 +142,13 @@ class Model:
         return f"<edgekit.Model {self._native.name!r}>"
 
     def bind(
-        self, threads: int = 1, kernels: str = "auto", *, raw: bool = False, formats: Mapping[str, str] | None = None
+        self,
+        threads: int = 1,
+        kernels: str = "auto",
+        *,
+        raw: bool = False,
+        formats: Mapping[str, str] | None = None,
+        repack: bool = True,
     ) -> Runner:
         """A runner with its own memory and buffers.
 
@@ -148,10 +157,12 @@ class Model:
             kernels: a kernel set or `auto`; results are the same bits for any set.
             raw: feed raw 8-bit data to every input that takes it, instead of float32.
             formats: input name -> `float`, `raw` or `int8`, for a choice per input.
+            repack: keep a copy of the weights in the order that the kernels like, where the file holds
+                another; faster, and results are the same bits.
         """
         if formats is None:
             formats = {port.name: "raw" for port in self.inputs if raw and port.raw_dtype is not None}
-        return self._runner(kernels, threads, formats, observed=False)
+        return self._runner(kernels, threads, formats, observed=False, repack=repack)
 
     def run(
         self, inputs: np.ndarray | Arrays, *, kernels: str = "auto", threads: int = 1
@@ -191,14 +202,15 @@ class Model:
     def trace(
         self, inputs: np.ndarray | Arrays, *, kernels: str = "auto", threads: int = 1
     ) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
-        """Runs one batch and keeps every tensor that an operator wrote.
+        """Runs one batch, weights as the file holds them, and keeps every tensor that an operator wrote.
 
         Returns:
             The outputs by name, and tensor index in the file -> flat int8 array of its elements,
             8-bit tensors only, each as it was when its operator was done.
         """
-        runner = self._fed(inputs, kernels, threads)
-        tensors = runner._native.trace()
+        runner = self._fed(inputs, kernels, threads, repack=False)
+        rows = runner._native.trace()
+        tensors = {tensor: array for tensor, opcode, array in rows if opcode != Opcode.DEQUANTIZE}
         return {name: view.copy() for name, view in runner.outputs.items()}, tensors
 
     def profile(
@@ -207,7 +219,7 @@ class Model:
         """The median time of each operator over `runs` runs; zeros are fed where `inputs` is None."""
         if inputs is None:
             inputs = {port.name: np.zeros(port.shape, port.dtype) for port in self.inputs}
-        runner = self._fed(inputs, kernels, threads)
+        runner = self._fed(inputs, kernels, threads, repack=True)
         runner._native.profile()
         rounds = [runner._native.profile() for _ in range(runs)]
         medians = np.median([[row[3] for row in rows] for rows in rounds], axis=0)
@@ -217,7 +229,7 @@ class Model:
         ]
 
     def memory_needed(self, kernels: str = "auto", threads: int = 1) -> int:
-        """Bytes that the runtime needs besides the file and the caller's buffers."""
+        """Bytes that the runtime needs besides the file and the caller's buffers, without repacked weights."""
         return self._native.memory_needed(kernel_sets.mask(kernels), threads)
 
     def scratch_needed(self, kernels: str = "auto") -> int:
@@ -261,11 +273,11 @@ class Model:
             raise DataError(f"{self._native.name}: inputs have different numbers of samples: {listed}")
         return next(iter(counts.values()), 1)
 
-    def _fed(self, inputs: np.ndarray | Arrays, kernels: str, threads: int) -> Runner:
+    def _fed(self, inputs: np.ndarray | Arrays, kernels: str, threads: int, repack: bool) -> Runner:
         """A runner that reports its operators, holding the one batch `inputs`."""
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
-        runner = self._cached(kernels, threads, formats, observed=True)
+        runner = self._cached(kernels, threads, formats, observed=True, repack=repack)
         for port in self.inputs:
             batches = _batches(port, formats[port.name], arrays[port.name])
             if len(batches) != 1:
@@ -273,17 +285,21 @@ class Model:
             runner.inputs[port.name][...] = batches[0]
         return runner
 
-    def _cached(self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool = False) -> Runner:
-        key = (kernels, threads, tuple(formats.items()), observed)
+    def _cached(
+        self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool = False, repack: bool = True
+    ) -> Runner:
+        key = (kernels, threads, tuple(formats.items()), observed, repack)
         if key not in self._runners:
-            self._runners[key] = self._runner(kernels, threads, formats, observed)
+            self._runners[key] = self._runner(kernels, threads, formats, observed, repack)
         return self._runners[key]
 
-    def _runner(self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool) -> Runner:
+    def _runner(
+        self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool, repack: bool
+    ) -> Runner:
         for port in self.inputs:
             if formats.get(port.name) == "raw" and port.raw_dtype is None:
                 raise InputError(f"{self._native.name}: input '{port.name}' has no table for raw data")
-        return Runner(self, kernels, threads, formats, observed)
+        return Runner(self, kernels, threads, formats, observed, repack)
 
 
 def _format_of(port: Port, array: np.ndarray) -> str:

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verifies a file on DATA, as `edgekit verify` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.data import DataSource, Preprocessing
+from edgekit.engines import EdgekitEngine, Feed
+from edgekit.verify import Report, check_certificate, verify, write_certificate
+from edgekit.verify.run import DEFAULT_SAMPLES
+
+Progress = Callable[[str, int, int], None]
+
+
+def verify_file(
+    model: Path,
+    data: DataSource | None = None,
+    preprocessing: Preprocessing | None = None,
+    *,
+    backends: Sequence[str] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    certificate: Path | None = None,
+    write: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compares all backends bit by bit on DATA, or on synthetic samples where there is none.
+
+    Args:
+        certificate: hold the result to this certificate, whose samples are repeated.
+        write: where to write a certificate, if all backends agree.
+
+    Raises:
+        CheckError: the file is not the certified one.
+        InputError: the model, the data, a backend or a certificate cannot be used.
+    """
+    inputs, total = None, samples or DEFAULT_SAMPLES
+    if data is not None:
+        feed = EdgekitEngine(model).open(data, preprocessing or Preprocessing(), samples)
+        inputs, total = _arrays(feed), feed.samples
+
+    def report(done: int) -> None:
+        if progress:
+            progress("verifying", done, total)
+
+    if certificate is not None:
+        result = check_certificate(certificate, model, inputs, backends=backends, progress=report)
+    else:
+        result = verify(model, inputs, backends=backends, samples=samples, seed=seed, progress=report)
+    if write is not None and result.ok:
+        write_certificate(result, write)
+    return result
+
+
+def _arrays(feed: Feed) -> Iterator[Mapping[str, np.ndarray]]:
+    for sample in feed:
+        yield sample.arrays
