@@ -17,6 +17,9 @@
 /* Tensor and operator indexes are uint16. */
 #define MAX_RECORDS 65535u
 
+/* Of tensors in ARENA. */
+#define ARENA_ALIGN 16u
+
 static ek_status refuse_at(ek_model *model, const void *record, ek_status status)
 {
     model->error_offset = (uint32_t)((const uint8_t *)record - model->bytes);
@@ -246,7 +249,7 @@ static int lies_in_region(const ek_model *model, const ek_tensor_record *t)
                ek_io_at(model, t->offset)->tensor == ek_tensor_index(model, t);
     }
     case EK_REGION_ARENA:
-        return end <= header->arena_bytes && t->offset % element_bytes(t->dtype) == 0;
+        return end <= header->arena_bytes && t->offset % ARENA_ALIGN == 0;
     case EK_REGION_STATE:
         return end <= header->state_bytes && t->offset % element_bytes(t->dtype) == 0;
     case EK_REGION_READONLY:
@@ -323,10 +326,12 @@ static uint32_t utf8_length(const uint8_t *s)
     return length;
 }
 
-/* The section ends with a zero byte, so that any offset inside begins a terminated string. */
+/* The section ends with a zero byte, so that any offset inside begins a terminated string. A name is
+ * not empty. */
 static int is_name(const ek_section *strings, uint32_t offset)
 {
-    if (offset >= strings->size || strings->data[strings->size - 1] != 0)
+    if (offset >= strings->size || strings->data[strings->size - 1] != 0 ||
+        strings->data[offset] == 0)
         return 0;
     for (const uint8_t *s = strings->data + offset; *s != 0;) {
         const uint32_t length = utf8_length(s);
@@ -337,11 +342,29 @@ static int is_name(const ek_section *strings, uint32_t offset)
     return 1;
 }
 
+static int same_name(const uint8_t *a, const uint8_t *b)
+{
+    while (*a != 0 && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+/* Whether an earlier port has the name of port `index`. */
+static int repeats_name(const ek_model *model, uint32_t index)
+{
+    const uint8_t *strings = ek_section_at(model, EK_SECTION_STRINGS).data;
+    const uint8_t *name = strings + ek_io_at(model, index)->name;
+    for (uint32_t i = 0; i < index; i++)
+        if (same_name(strings + ek_io_at(model, i)->name, name))
+            return 1;
+    return 0;
+}
+
 static int is_io(const ek_model *model, const ek_io_record *io, uint32_t index)
 {
     const ek_section strings = ek_section_at(model, EK_SECTION_STRINGS);
     if (io->reserved != 0 || io->output > 1 || io->tensor >= model->tensor_count ||
-        !is_name(&strings, io->name))
+        !is_name(&strings, io->name) || repeats_name(model, index))
         return 0;
     const ek_tensor_record *t = ek_tensor_at(model, io->tensor);
     return t->region == EK_REGION_IO && t->offset == index &&
@@ -358,7 +381,7 @@ static ek_status check_ios(ek_model *model)
             return refuse_at(model, io, EK_ERROR_TENSOR);
         inputs += io->output == 0;
     }
-    if (count > MAX_RECORDS || inputs == count)
+    if (count > MAX_RECORDS || inputs == 0 || inputs == count)
         return refuse_at(model, ek_header(model), EK_ERROR_HEADER);
     model->input_count = (uint16_t)inputs;
     model->output_count = (uint16_t)(count - inputs);

@@ -41,6 +41,9 @@ int ek_same_quant(const ek_model *model, const ek_tensor_record *a, const ek_ten
 /* In [EK_SCALE_MIN, EK_SCALE_MAX]; not a NaN. */
 int ek_is_scale(float value);
 
+/* A multiplier that repeats what tensors' scales say: exactly f32(expected), and a scale. */
+ek_status ek_check_multiplier(float stored, float expected);
+
 /* `count` elements of `size` bytes lie inside WEIGHTS, aligned to 4. */
 int ek_is_array(const ek_model *model, uint32_t offset, uint64_t count, uint32_t size);
 

@@ -58,6 +58,13 @@ int ek_is_scale(float value)
     return value >= EK_SCALE_MIN && value <= EK_SCALE_MAX;
 }
 
+ek_status ek_check_multiplier(float stored, float expected)
+{
+    if (!ek_is_scale(stored))
+        return EK_ERROR_SCALE;
+    return stored == expected ? EK_OK : EK_ERROR_OPERATOR;
+}
+
 int ek_is_array(const ek_model *model, uint32_t offset, uint64_t count, uint32_t size)
 {
     const uint64_t available = ek_section_at(model, EK_SECTION_WEIGHTS).size;

@@ -97,8 +97,13 @@ ek_status ek_check_add(const ek_op *op)
     const ek_add_record *p = ek_op_params(op);
     if (!broadcasts(op) || !ek_is_clamp(p->lo, p->hi))
         return EK_ERROR_OPERATOR;
+    const float y_scale = ek_scale(op->model, ek_op_output(op));
     const float b = p->multiplier_b < 0 ? -p->multiplier_b : p->multiplier_b;
-    return ek_is_scale(p->multiplier_a) && ek_is_scale(b) ? EK_OK : EK_ERROR_SCALE;
+    const ek_status status =
+        ek_check_multiplier(p->multiplier_a, ek_scale(op->model, ek_op_input(op, 0)) / y_scale);
+    if (status != EK_OK)
+        return status;
+    return ek_check_multiplier(b, ek_scale(op->model, ek_op_input(op, 1)) / y_scale);
 }
 
 void ek_prepare_add(ek_builder *builder, const ek_op *op)
@@ -120,7 +125,10 @@ ek_status ek_check_mul(const ek_op *op)
     const ek_mul_record *p = ek_op_params(op);
     if (!broadcasts(op) || !ek_is_clamp(p->lo, p->hi))
         return EK_ERROR_OPERATOR;
-    return ek_is_scale(p->multiplier) ? EK_OK : EK_ERROR_SCALE;
+    const float a_scale = ek_scale(op->model, ek_op_input(op, 0));
+    const float b_scale = ek_scale(op->model, ek_op_input(op, 1));
+    return ek_check_multiplier(p->multiplier,
+                               a_scale * b_scale / ek_scale(op->model, ek_op_output(op)));
 }
 
 void ek_prepare_mul(ek_builder *builder, const ek_op *op)
@@ -183,7 +191,8 @@ ek_status ek_check_prelu(const ek_op *op)
     for (uint32_t i = 0; i < channels; i++)
         if (!is_zero_or_scale(negative[i]))
             return EK_ERROR_SCALE;
-    return ek_is_scale(p->multiplier) ? EK_OK : EK_ERROR_SCALE;
+    return ek_check_multiplier(p->multiplier,
+                               ek_scale(op->model, x) / ek_scale(op->model, ek_op_output(op)));
 }
 
 void ek_prepare_prelu(ek_builder *builder, const ek_op *op)
@@ -241,9 +250,9 @@ ek_status ek_check_softmax(const ek_op *op)
     if (!is_softmax_table(table, count))
         return EK_ERROR_OPERATOR;
     const float largest_sum = (float)(table[0] * count);
-    return ek_is_scale(p->inverse_scale) && ek_is_scale(p->inverse_scale / largest_sum)
-               ? EK_OK
-               : EK_ERROR_SCALE;
+    if (!ek_is_scale(p->inverse_scale / largest_sum))
+        return EK_ERROR_SCALE;
+    return ek_check_multiplier(p->inverse_scale, 1 / ek_scale(op->model, ek_op_output(op)));
 }
 
 void ek_prepare_softmax(ek_builder *builder, const ek_op *op)

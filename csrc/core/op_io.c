@@ -27,10 +27,10 @@ static int is_permuted(const ek_model *model, const ek_tensor_record *from,
 
 static int has_no_table(const ek_quantize_record *p)
 {
-    uint32_t used = (uint32_t)p->table_axis | p->table_count | p->table;
+    uint32_t used = p->table_axis | p->table_count;
     for (uint32_t i = 0; i < EK_FORMAT_MAX_RANK; i++)
         used |= p->raw_perm[i];
-    return used == 0;
+    return used == 0 && p->table == EK_NO_INDEX;
 }
 
 static int is_raw_table(const ek_model *model, const ek_quantize_record *p,

@@ -19,13 +19,13 @@ static int batches_match(const ek_model *model, const ek_tensor_record *a,
 {
     const uint32_t *ad = ek_dims(model, a), *bd = ek_dims(model, b), *yd = ek_dims(model, y);
     const uint32_t batch_rank = a->rank - 2u;
-    int same = b->rank == a->rank;
+    int same = 1;
     for (uint32_t i = 0; i < batch_rank; i++) {
         if (ad[i] != yd[i])
             return 0;
         same = same && bd[i] == ad[i];
     }
-    return same || is_one_matrix(bd, b->rank - 2u);
+    return same || is_one_matrix(bd, batch_rank);
 }
 
 ek_status ek_check_matmul(const ek_op *op)
@@ -35,14 +35,15 @@ ek_status ek_check_matmul(const ek_op *op)
     const ek_tensor_record *a = ek_op_input(op, 0), *b = ek_op_input(op, 1);
     const ek_tensor_record *y = ek_op_output(op);
     if (!ek_is_activation(model, a) || !ek_is_activation(model, b) ||
-        !ek_is_activation(model, y) || a->rank < 2 || b->rank < 2 || y->rank != a->rank ||
-        b->rank > a->rank || !ek_is_clamp(p->lo, p->hi))
+        !ek_is_activation(model, y) || a->rank < 2 || b->rank != a->rank || y->rank != a->rank ||
+        !ek_is_clamp(p->lo, p->hi))
         return EK_ERROR_OPERATOR;
     const uint32_t *ad = ek_dims(model, a) + a->rank - 2, *bd = ek_dims(model, b) + b->rank - 2;
     const uint32_t *yd = ek_dims(model, y) + y->rank - 2;
     if (ad[0] != yd[0] || ad[1] != bd[0] || bd[1] != yd[1] || !batches_match(model, a, b, y))
         return EK_ERROR_OPERATOR;
-    return ek_is_scale(p->multiplier) ? EK_OK : EK_ERROR_SCALE;
+    return ek_check_multiplier(p->multiplier,
+                               ek_scale(model, a) * ek_scale(model, b) / ek_scale(model, y));
 }
 
 void ek_prepare_matmul(ek_builder *builder, const ek_op *op)
