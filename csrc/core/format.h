@@ -113,7 +113,7 @@ typedef struct ek_tensor_record {
     uint8_t rank; /* 0 to 6 */
     uint8_t region; /* `Region` */
     uint8_t encoding; /* `Encoding`; DENSE outside READONLY */
-    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: dims[0] of a tile, a power of two up to 64, or 0 for one tile; else 0 */
+    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; else 0 */
     uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0 */
     uint16_t quant; /* index in QUANTS, or 0xFFFF */
     uint16_t first_op; /* index of the operator that writes it; 0 for READONLY, STATE and inputs */

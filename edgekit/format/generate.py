@@ -80,6 +80,8 @@ def c_header() -> str:
 
 
 def _table(struct: schema.Struct) -> str:
+    if not struct.fields:
+        return f"{struct.doc} It has no parameters."
     rows = ["| offset | type | name | meaning |", "| ---: | --- | --- | --- |"]
     for f in struct.fields:
         offset = struct.dtype.fields[f.name][1]
@@ -92,18 +94,26 @@ def _values(enum: type[IntEnum]) -> str:
     return "\n".join(["| value | name |", "| ---: | --- |", *(f"| {m.value} | {m.name} |" for m in enum)])
 
 
+def _limits() -> str:
+    rows = ["| limit | value |", "| --- | ---: |"]
+    rows += [f"| {what} | {getattr(schema, name):,} |" for name, what in schema.LIMITS.items()]
+    return "\n".join(rows)
+
+
 def spec_text(text: str) -> str:
     """`text` of docs/FORMAT.md with every generated block refreshed.
 
-    A block stands between `<!-- struct NAME -->` or `<!-- enum NAME -->` and `<!-- end -->`.
+    A block stands between `<!-- struct NAME -->`, `<!-- enum NAME -->` or `<!-- limits -->` and
+    `<!-- end -->`.
     """
-    blocks = {f"struct {s.name}": _table(s) for s in _STRUCTS}
+    blocks = {f"struct {s.name}": _table(s) for s in (*_STRUCTS, *schema.OP_PARAMS.values())}
+    blocks["limits"] = _limits()
     blocks |= {f"enum {e.__name__}": _values(e) for e in (*_ENUMS, schema.Feature)}
 
     def fill(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->"
 
-    return re.sub(r"<!-- ((?:struct|enum) \w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ((?:struct|enum) \w+|limits) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
 def main() -> int:

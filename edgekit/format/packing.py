@@ -93,16 +93,19 @@ def _gap_bits(tiles: list[np.ndarray]) -> int:
     return min(range(1, MAX_GAP_BITS + 1), key=cost)
 
 
-def encode_sparse(weights: np.ndarray, tile_n: int | None = None) -> tuple[bytes, int, int]:
-    """Zeros left out.
+def encode_sparse(
+    weights: np.ndarray, tile_n: int | None = None, bits: int | None = None
+) -> tuple[bytes, int, int]:
+    """Zeros left out; `tile_n` rows a tile and `bits` bits a gap, or what suits the weights best.
 
     Returns:
-        The stored bytes, the rows of a tile and the bits of a gap.
+        The stored bytes, tile_n and bits.
     """
     if tile_n is None:
         tile_n = sparse_tile_rows(weights.shape)
     tiles = _tiles(weights, tile_n)
-    bits = _gap_bits(tiles)
+    if bits is None:
+        bits = _gap_bits(tiles)
     gaps = [_gap_stream(_gaps(tile), bits) for tile in tiles]
     values = [tile[tile != 0].tobytes() for tile in tiles]
 

@@ -113,7 +113,7 @@ class _Reader:
         self.records = self._records(Section.TENSORS, schema.TENSOR)
         self.dims = self._array(Section.DIMS, "<u4")
         self.quants = self._records(Section.QUANTS, schema.QUANT)
-        if len(self.records) > schema.NO_QUANT:
+        if len(self.records) > schema.MAX_RECORDS:
             raise FormatError(f"section TENSORS: {len(self.records)} tensors; 65535 are the limit")
         self.tensors = [self._tensor(i, record) for i, record in enumerate(self.records)]
 
@@ -272,7 +272,7 @@ class _Reader:
                 raise FormatError(f"{where}: tensors {operands}")
             found.append((head, base + at + params, operands[:count]))
             at += size
-        if len(found) > 0xFFFF:
+        if len(found) > schema.MAX_RECORDS:
             raise FormatError(f"section OPS: {len(found)} operators; 65535 are the limit")
         return found
 
@@ -489,9 +489,6 @@ def read_header(data: bytes) -> np.ndarray:
             f"header: format version {header['version_major']}.{header['version_minor']}; "
             f"this reader knows {schema.VERSION_MAJOR}; convert the model again"
         )
-    missing = int(header["required_features"]) & ~int(SUPPORTED)
-    if missing:
-        raise FormatError(f"header: the file needs {feature_names(missing)}, which this version does not support")
     if header["file_bytes"] != len(data):
         raise FormatError(f"header: file_bytes is {header['file_bytes']}, the file has {len(data)}")
     program_bytes = int(header["program_bytes"])
@@ -504,6 +501,9 @@ def read_header(data: bytes) -> np.ndarray:
     ):
         if header[name] != expected:
             raise FormatError(f"header: {name} does not match, the file is damaged")
+    missing = int(header["required_features"]) & ~int(SUPPORTED)
+    if missing:
+        raise FormatError(f"header: the file needs {feature_names(missing)}, which this version does not support")
     if np.any(header["reserved"]) or header["arena_bytes"] > schema.MAX_ARENA_BYTES or header["state_bytes"]:
         raise FormatError("header: reserved, arena_bytes or state_bytes is out of range")
     return header

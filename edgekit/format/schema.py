@@ -36,11 +36,22 @@ WEIGHTS_ALIGN = {"DENSE": 16, "INTERLEAVED": 64, "SPARSE": 4}
 MAX_TILE_N = 64
 MAX_GAP_BITS = 8
 MAX_DEPTH = 2**24
-"""Weights of one output channel, at most."""
 MAX_POOL_POSITIONS = 2**22
-"""Positions of a pooling window, at most: keeps its sum within int32."""
 MAX_PADDED_ELEMENTS = 2**30
-"""Rows, columns and (rows * columns * channels) of a padded image, at most."""
+MAX_RECORDS = 65535
+
+LIMITS = {
+    "MAX_FILE_BYTES": "bytes of a file",
+    "MAX_ARENA_BYTES": "bytes of the arena, of one tensor and of its elements' count",
+    "MAX_RANK": "rank",
+    "MAX_RECORDS": "tensors, and operators",
+    "MAX_DEPTH": "weights of one output channel",
+    "MAX_POOL_POSITIONS": "positions in a pooling window; keeps its sum within int32",
+    "MAX_PADDED_ELEMENTS": "rows, columns, and rows x columns x channels, of an image with its padding",
+    "MAX_TILE_N": "rows of a tile of weights",
+    "MAX_GAP_BITS": "bits of a gap",
+}
+"""What the limits mean, for docs/FORMAT.md."""
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**64
@@ -237,7 +248,7 @@ TENSOR = Struct(
         Field("uint8", "rank", "0 to 6"),
         Field("uint8", "region", "`Region`"),
         Field("uint8", "encoding", "`Encoding`; DENSE outside READONLY"),
-        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: dims[0] of a tile, a power of two up to 64, or 0 for one tile; else 0"),
+        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; else 0"),
         Field("uint8", "tile_k", "INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0"),
         Field("uint16", "quant", "index in QUANTS, or 0xFFFF"),
         Field("uint16", "first_op", "index of the operator that writes it; 0 for READONLY, STATE and inputs"),

@@ -25,11 +25,8 @@ def padded(size: int) -> int:
     return size + -size % ALIGN
 
 
-def assign(buffers: Sequence[Buffer], enough: int | None = None) -> int:
-    """Sets the offsets of `buffers`.
-
-    Args:
-        enough: stop searching at this size; the largest sum of padded sizes that live together if None.
+def assign(buffers: Sequence[Buffer], search: bool = True) -> int:
+    """Sets the offsets of `buffers`; `search` says whether to go beyond the greedy orders.
 
     Returns:
         The size of the arena.
@@ -37,12 +34,11 @@ def assign(buffers: Sequence[Buffer], enough: int | None = None) -> int:
     if not buffers:
         return 0
     problem = _Problem(buffers)
-    target = problem.bound if enough is None else max(enough, problem.bound)
-    best = min((problem.place(order) for order in problem.orders()), key=lambda offsets: problem.size(offsets))
-    if problem.size(best) > target:
-        best = problem.branch_and_bound(best, target)
-    if problem.size(best) > target:
-        best = problem.local_search(best, target)
+    best = min((problem.place(order) for order in problem.orders()), key=problem.size)
+    if search and problem.size(best) > problem.bound:
+        best = problem.branch_and_bound(best)
+    if search and problem.size(best) > problem.bound:
+        best = problem.local_search(best)
     for buffer, offset in zip(buffers, best, strict=True):
         buffer.offset = offset
     return problem.size(best)
@@ -99,7 +95,7 @@ class _Problem:
             offsets[item] = self.lowest(item, offsets)
         return offsets
 
-    def branch_and_bound(self, best: list[int], target: int) -> list[int]:
+    def branch_and_bound(self, best: list[int]) -> list[int]:
         """Depth first over orders of ascending offset, which include an optimal one; gives up after
         `_SEARCH_STEPS`."""
         best_size = self.size(best)
@@ -122,7 +118,7 @@ class _Problem:
                     moves.append((at, -self.sizes[item], item))
             steps -= len(moves)
             for at, _, item in sorted(moves):
-                if steps <= 0 or best_size <= target:
+                if steps <= 0 or best_size <= self.bound:
                     return
                 offsets[item] = at
                 descend(left - 1, at, max(top, at + self.sizes[item]))
@@ -132,7 +128,7 @@ class _Problem:
             descend(len(offsets), 0, 0)
         return best
 
-    def local_search(self, best: list[int], target: int) -> list[int]:
+    def local_search(self, best: list[int]) -> list[int]:
         """Moves a buffer that reaches the top to the front of the order, or two of them around."""
         generator = random.Random(0)
         order = sorted(range(len(best)), key=lambda i: (best[i], i))
@@ -155,6 +151,6 @@ class _Problem:
                 order, current = trial, size
             if size < best_size:
                 best, best_size = offsets, size
-            if best_size <= target:
+            if best_size <= self.bound:
                 break
         return best

@@ -50,16 +50,9 @@ def plan(program: Program) -> PlanReport:
         ModelError: the arena would exceed what the file format can express.
     """
     reordered = reorder(program)
-    best: list[Buffer] | None = None
-    arena = 0
-    for choice in islice(product((0, 1), repeat=choices(program)), _MAX_CHOICES):
-        trial = buffers(program, choice)
-        size = assign(trial)
-        if best is None or size < arena:
-            best, arena = trial, size
-        if arena <= lower_bound(program):
-            break
-    assert best is not None
+    candidates = islice(product((0, 1), repeat=choices(program)), _MAX_CHOICES)
+    best = min((buffers(program, choice) for choice in candidates), key=lambda b: assign(b, search=False))
+    arena = assign(best)
     if arena > MAX_ARENA_BYTES:
         raise ModelError(f"{program.name}: needs {arena} bytes for activations; a .ekm file allows 2^31 - 1")
 

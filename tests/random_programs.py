@@ -205,6 +205,11 @@ class Builder:
         shape = tuple(-(-size // abs(step)) for size, step in zip(x.shape, steps, strict=True))
         return self.emit(Slice, [x], shape, x.quant, starts=starts, steps=tuple(steps))
 
+    def slice_to(self, x: Tensor, count: int) -> Tensor:
+        """The first `count` of the last dimension."""
+        zeros, ones = (0,) * len(x.shape), (1,) * len(x.shape)
+        return self.emit(Slice, [x], (*x.shape[:-1], count), x.quant, starts=zeros, steps=ones)
+
     def pad(self, x: Tensor) -> Tensor:
         before = tuple(int(v) for v in self.rng.integers(0, 3, len(x.shape)))
         shape = tuple(b + size + 1 for b, size in zip(before, x.shape, strict=True))
