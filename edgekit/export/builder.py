@@ -90,6 +90,12 @@ class Builder:
     def tensor(self, name: str) -> Tensor:
         return self.program.tensors[name]
 
+    def data(self, name: str) -> np.ndarray:
+        """The elements of a constant."""
+        data = self.program.tensors[name].data
+        assert data is not None, f"tensor {name} is no constant"
+        return data
+
     def quant(self, name: str) -> Quant:
         quant = self.program.tensors[name].quant
         assert quant is not None, f"tensor {name} has no scale"

@@ -10,19 +10,19 @@ from edgekit.program import Accumulate, Conv2D, Dense, DepthwiseConv2D
 
 
 def conv2d(b: Builder, op: Conv2D) -> None:
-    w = b.tensor(op.inputs[1]).data.transpose(NCHW)
+    w = b.data(op.inputs[1]).transpose(NCHW)
     _convolution(b, op, w, op.groups)
 
 
 def depthwise_conv2d(b: Builder, op: DepthwiseConv2D) -> None:
-    w = b.tensor(op.inputs[1]).data.transpose(2, 0, 1)[:, np.newaxis]
+    w = b.data(op.inputs[1]).transpose(2, 0, 1)[:, np.newaxis]
     groups = b.shape(op.inputs[0])[3]
     _convolution(b, op, w, groups)
 
 
 def dense(b: Builder, op: Dense) -> None:
     """QLinearMatMul has no bias and QGemm is not ai.onnx. Rows become columns of an image one pixel high."""
-    w = b.tensor(op.inputs[1]).data
+    w = b.data(op.inputs[1])
     (o, k), y = w.shape, op.outputs[0]
     rows = b.tensor(y).size // o
     x = b.reshape(b.read_flat(op.inputs[0]), (1, 1, rows, k))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, overload
 
 import numpy as np
 
@@ -44,20 +44,28 @@ from edgekit.program import (
 from edgekit.reference import add, conv, dense, io, lut, matmul, move, mul, pool, prelu, softmax
 
 Arrays = dict[str, np.ndarray]
-Step = Callable[[Program, Op, list[np.ndarray]], np.ndarray]
+Step = Callable[..., np.ndarray]
+"""(program, operator, *input arrays) -> output array."""
 
 _STEPS: dict[type[Op], Step] = {}
-_O = TypeVar("_O", bound=Op)
 
 
-def _step(cls: type[_O]) -> Callable[[Callable[[Program, _O, list[np.ndarray]], np.ndarray]], Step]:
+def _step(cls: type[Op]) -> Callable[[Step], Step]:
     """Registers how an operator's fields become the arguments of its reference function."""
 
-    def register(function: Callable[[Program, _O, list[np.ndarray]], np.ndarray]) -> Step:
-        _STEPS[cls] = function  # type: ignore[assignment]
-        return function  # type: ignore[return-value]
+    def register(step: Step) -> Step:
+        _STEPS[cls] = step
+        return step
 
     return register
+
+
+@overload
+def run(program: Program, inputs: Mapping[str, np.ndarray], taps: Literal[False] = False) -> Arrays: ...
+
+
+@overload
+def run(program: Program, inputs: Mapping[str, np.ndarray], taps: Literal[True]) -> tuple[Arrays, Arrays]: ...
 
 
 def run(
@@ -86,7 +94,7 @@ def run(
         _check_input(program, name, tensors[name])
     written: Arrays = {}
     for op in program.ops:
-        y = _STEPS[type(op)](program, op, [tensors[name] for name in op.inputs])
+        y = _STEPS[type(op)](program, op, *(tensors[name] for name in op.inputs))
         expected = program.tensors[op.outputs[0]]
         assert y.shape == tuple(expected.shape), f"{op.name}: {y.shape} is not {expected.shape}"
         tensors[op.outputs[0]] = written[op.outputs[0]] = y
@@ -165,25 +173,25 @@ def _accumulate(program: Program, op: Accumulate) -> dict[str, int]:
 
 
 @_step(Quantize)
-def _quantize(program: Program, op: Quantize, inputs: list[np.ndarray]) -> np.ndarray:
-    (x,) = inputs
+def _quantize(program: Program, op: Quantize, x: np.ndarray) -> np.ndarray:
     if x.dtype != np.float32:
         assert op.raw_table is not None and op.raw_perm is not None
         return io.look_up_raw(x, op.raw_table, op.table_axis, op.raw_perm)
-    y = _y(program, op)
-    return io.quantize(x, y.scale, y.zero_point, op.perm)
+    quant = _y(program, op)
+    return io.quantize(x, quant.scale, quant.zero_point, op.perm)
 
 
 @_step(Dequantize)
-def _dequantize(program: Program, op: Dequantize, inputs: list[np.ndarray]) -> np.ndarray:
-    x = _x(program, op)
-    return io.dequantize(inputs[0], x.scale, x.zero_point, op.perm)
+def _dequantize(program: Program, op: Dequantize, x: np.ndarray) -> np.ndarray:
+    quant = _x(program, op)
+    return io.dequantize(x, quant.scale, quant.zero_point, op.perm)
 
 
 @_step(Conv2D)
-def _conv2d(program: Program, op: Conv2D, inputs: list[np.ndarray]) -> np.ndarray:
+def _conv2d(program: Program, op: Conv2D, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return conv.conv2d(
-        *inputs,
+        x,
+        w,
         op.bias,
         multiplier(program, op),
         **_accumulate(program, op),
@@ -196,9 +204,10 @@ def _conv2d(program: Program, op: Conv2D, inputs: list[np.ndarray]) -> np.ndarra
 
 
 @_step(DepthwiseConv2D)
-def _depthwise_conv2d(program: Program, op: DepthwiseConv2D, inputs: list[np.ndarray]) -> np.ndarray:
+def _depthwise_conv2d(program: Program, op: DepthwiseConv2D, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return conv.depthwise_conv2d(
-        *inputs,
+        x,
+        w,
         op.bias,
         multiplier(program, op),
         **_accumulate(program, op),
@@ -210,23 +219,24 @@ def _depthwise_conv2d(program: Program, op: DepthwiseConv2D, inputs: list[np.nda
 
 
 @_step(Dense)
-def _dense(program: Program, op: Dense, inputs: list[np.ndarray]) -> np.ndarray:
-    return dense.dense(*inputs, op.bias, multiplier(program, op), **_accumulate(program, op))
+def _dense(program: Program, op: Dense, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    return dense.dense(x, w, op.bias, multiplier(program, op), **_accumulate(program, op))
 
 
 @_step(MatMul)
-def _matmul(program: Program, op: MatMul, inputs: list[np.ndarray]) -> np.ndarray:
-    return matmul.matmul(*inputs, product_multiplier(program, op), **_binary(program, op))
+def _matmul(program: Program, op: MatMul, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return matmul.matmul(a, b, product_multiplier(program, op), **_binary(program, op))
 
 
 @_step(Add)
-def _add(program: Program, op: Add, inputs: list[np.ndarray]) -> np.ndarray:
-    return add.add(*inputs, *sum_multipliers(program, op), **_binary(program, op))
+def _add(program: Program, op: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a_multiplier, b_multiplier = sum_multipliers(program, op)
+    return add.add(a, b, a_multiplier, b_multiplier, **_binary(program, op))
 
 
 @_step(Mul)
-def _mul(program: Program, op: Mul, inputs: list[np.ndarray]) -> np.ndarray:
-    return mul.mul(*inputs, product_multiplier(program, op), **_binary(program, op))
+def _mul(program: Program, op: Mul, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return mul.mul(a, b, product_multiplier(program, op), **_binary(program, op))
 
 
 def _binary(program: Program, op: Add | Mul | MatMul) -> dict[str, int]:
@@ -240,9 +250,9 @@ def _binary(program: Program, op: Add | Mul | MatMul) -> dict[str, int]:
 
 
 @_step(MaxPool)
-def _max_pool(program: Program, op: MaxPool, inputs: list[np.ndarray]) -> np.ndarray:
+def _max_pool(program: Program, op: MaxPool, x: np.ndarray) -> np.ndarray:
     return pool.max_pool(
-        *inputs,
+        x,
         out=_image(program, op),
         kernel=op.kernel,
         strides=op.strides,
@@ -252,9 +262,9 @@ def _max_pool(program: Program, op: MaxPool, inputs: list[np.ndarray]) -> np.nda
 
 
 @_step(AveragePool)
-def _average_pool(program: Program, op: AveragePool, inputs: list[np.ndarray]) -> np.ndarray:
+def _average_pool(program: Program, op: AveragePool, x: np.ndarray) -> np.ndarray:
     return pool.average_pool(
-        *inputs,
+        x,
         pool_multipliers(program, op),
         x_zero=_x(program, op).zero_point,
         y_zero=_y(program, op).zero_point,
@@ -269,54 +279,53 @@ def _average_pool(program: Program, op: AveragePool, inputs: list[np.ndarray]) -
 
 
 @_step(Lut)
-def _lut(program: Program, op: Lut, inputs: list[np.ndarray]) -> np.ndarray:
-    return lut.lut(*inputs, op.table)
+def _lut(program: Program, op: Lut, x: np.ndarray) -> np.ndarray:
+    return lut.lut(x, op.table)
 
 
 @_step(PRelu)
-def _prelu(program: Program, op: PRelu, inputs: list[np.ndarray]) -> np.ndarray:
-    x, y = _x(program, op), _y(program, op)
+def _prelu(program: Program, op: PRelu, x: np.ndarray) -> np.ndarray:
     return prelu.prelu(
-        *inputs,
+        x,
         *prelu_multipliers(program, op),
-        x_zero=x.zero_point,
-        y_zero=y.zero_point,
+        x_zero=_x(program, op).zero_point,
+        y_zero=_y(program, op).zero_point,
         lo=op.lo,
         hi=op.hi,
     )
 
 
 @_step(Softmax)
-def _softmax(program: Program, op: Softmax, inputs: list[np.ndarray]) -> np.ndarray:
+def _softmax(program: Program, op: Softmax, x: np.ndarray) -> np.ndarray:
     zero = _y(program, op).zero_point
-    return softmax.softmax(*inputs, op.table, inverse_scale(program, op), y_zero=zero, lo=op.lo, hi=op.hi)
+    return softmax.softmax(x, op.table, inverse_scale(program, op), y_zero=zero, lo=op.lo, hi=op.hi)
 
 
 @_step(Reshape)
-def _reshape(program: Program, op: Reshape, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.reshape(*inputs, tuple(_out(program, op).shape))
+def _reshape(program: Program, op: Reshape, x: np.ndarray) -> np.ndarray:
+    return move.reshape(x, tuple(_out(program, op).shape))
 
 
 @_step(Transpose)
-def _transpose(program: Program, op: Transpose, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.transpose(*inputs, op.perm)
+def _transpose(program: Program, op: Transpose, x: np.ndarray) -> np.ndarray:
+    return move.transpose(x, op.perm)
 
 
 @_step(Slice)
-def _slice(program: Program, op: Slice, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.strided_slice(*inputs, op.starts, op.steps, tuple(_out(program, op).shape))
+def _slice(program: Program, op: Slice, x: np.ndarray) -> np.ndarray:
+    return move.strided_slice(x, op.starts, op.steps, tuple(_out(program, op).shape))
 
 
 @_step(Pad)
-def _pad(program: Program, op: Pad, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.pad(*inputs, op.before, op.value, tuple(_out(program, op).shape))
+def _pad(program: Program, op: Pad, x: np.ndarray) -> np.ndarray:
+    return move.pad(x, op.before, op.value, tuple(_out(program, op).shape))
 
 
 @_step(Concat)
-def _concat(program: Program, op: Concat, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.concat(inputs, op.axis)
+def _concat(program: Program, op: Concat, *xs: np.ndarray) -> np.ndarray:
+    return move.concat(list(xs), op.axis)
 
 
 @_step(ResizeNearest)
-def _resize_nearest(program: Program, op: ResizeNearest, inputs: list[np.ndarray]) -> np.ndarray:
-    return move.resize_nearest(*inputs, op.rows, op.cols)
+def _resize_nearest(program: Program, op: ResizeNearest, x: np.ndarray) -> np.ndarray:
+    return move.resize_nearest(x, op.rows, op.cols)

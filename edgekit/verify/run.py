@@ -39,8 +39,8 @@ def verify(
 
     Args:
         model: a `.ekm` by path or as bytes; or a `Program`, which the C runtime cannot run.
-        inputs: a `Dataset`; an array or a dict of them with a leading sample axis; or any iterable
-            of one dict per inference. Without it, synthetic samples from `seed`.
+        inputs: an array or a dict of them with a leading sample axis, or any iterable of one dict per
+            inference. Without it, synthetic samples from `seed`.
         backends: names to run; those that cannot run here are then an error. None: all that can.
         samples: inferences at most; 100 where `inputs` is None.
         seed: of the synthetic samples.

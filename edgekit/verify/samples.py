@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.data import Dataset
 from edgekit.errors import DataError
 from edgekit.format.schema import Dtype
 from edgekit.program import Program, Quant, Quantize
@@ -20,7 +19,7 @@ from edgekit.verify.backends.base import Sample
 GENERATOR = 1
 """Version of the synthetic samples; the same version and seed give the same bits."""
 
-Inputs = Dataset | Mapping[str, np.ndarray] | np.ndarray | Iterable[Mapping[str, np.ndarray]]
+Inputs = Mapping[str, np.ndarray] | np.ndarray | Iterable[Mapping[str, np.ndarray]]
 
 
 class Samples:
@@ -51,9 +50,7 @@ def given(program: Program, inputs: Inputs) -> Iterator[Sample]:
     Raises:
         DataError: an input is missing, or an array does not divide into the declared shape.
     """
-    if isinstance(inputs, Dataset):
-        yield from _from_dataset(program, inputs)
-    elif isinstance(inputs, np.ndarray):
+    if isinstance(inputs, np.ndarray):
         if len(program.inputs) != 1:
             raise DataError(
                 f"the model has {len(program.inputs)} inputs: give a dict of {', '.join(program.inputs)}"
@@ -69,7 +66,8 @@ def given(program: Program, inputs: Inputs) -> Iterator[Sample]:
 def synthetic(program: Program, seed: int) -> Iterator[Sample]:
     """Endless samples from a seed: first the directed ones, then noise over the whole range and beyond.
 
-    Random bits come straight from PCG64, whose stream NumPy guarantees; its distributions may change.
+    A model that takes raw data gets it in every second sample. Random bits come straight from PCG64,
+    whose stream NumPy guarantees; its distributions may change.
     """
     bits = np.random.PCG64(seed)
     raw = _raw_inputs(program)
@@ -78,12 +76,19 @@ def synthetic(program: Program, seed: int) -> Iterator[Sample]:
         yield {name: _synthetic_float(program, name, index, bits) for name in program.inputs}
         if raw:
             yield {
-                name: _noise(bits, raw_shape(program, raw[name])).view(raw_numpy_dtype(raw[name]))
+                name: _synthetic_raw(program, raw[name], bits)
                 if name in raw
                 else _synthetic_float(program, name, index, bits)
                 for name in program.inputs
             }
         index += 1
+
+
+def _synthetic_raw(program: Program, op: Quantize, bits: np.random.BitGenerator) -> np.ndarray:
+    """Random bytes in the raw layout."""
+    dtype = raw_numpy_dtype(op)
+    assert dtype is not None
+    return _noise(bits, raw_shape(program, op)).view(dtype)
 
 
 def _noise(bits: np.random.BitGenerator, shape: tuple[int, ...]) -> np.ndarray:
@@ -141,21 +146,6 @@ def _raw_inputs(program: Program) -> dict[str, Quantize]:
     return {
         op.inputs[0]: op for op in program.ops if isinstance(op, Quantize) and raw_numpy_dtype(op) is not None
     }
-
-
-def _from_dataset(program: Program, dataset: Dataset) -> Iterator[Sample]:
-    """Raw data where the model has a table for it and the file holds that type, else the model's float input."""
-    raw = {
-        name: op for name, op in _raw_inputs(program).items() if dataset.dtype(name) == raw_numpy_dtype(op)
-    }
-    stored = dataset.raw_batches() if raw else None
-    for batch in dataset.batches():
-        sample = dict(batch.inputs)
-        if stored is not None:
-            arrays = next(stored).inputs
-            fitting = {name: a for name in raw if (a := arrays[name]).shape == raw_shape(program, raw[name])}
-            sample.update(fitting)
-        yield sample
 
 
 def _from_arrays(program: Program, arrays: Mapping[str, np.ndarray]) -> Iterator[Sample]:
