@@ -11,10 +11,11 @@ from onnx import TensorProto
 
 import edgekit.importer.handlers  # noqa: F401 - fills HANDLERS
 from edgekit.errors import ModelError
+from edgekit.format.schema import MAX_RANK
 from edgekit.graph import Graph, Port
 from edgekit.importer.check import opset_of
 from edgekit.importer.context import Context, OnnxNode
-from edgekit.importer.registry import HANDLERS, Unsupported
+from edgekit.importer.registry import HANDLERS, Unsupported, opset_range
 from edgekit.importer.simplify import tensor_shapes
 
 CONTROL_FLOW = frozenset(("If", "Loop", "Scan", "SequenceMap"))
@@ -96,12 +97,15 @@ class _Builder:
         }
         self.ctx = Context(path.stem, self.opset, self.shapes, self.constants)
         self.problems: list[str] = []
-        self.unknown: set[str] = set()
-        """Tensors behind an unsupported node whose shape is therefore not known."""
 
     def run(self) -> Graph:
         graph = self.ctx.graph
         for port in self.model.graph.input:
+            rank = len(self.shapes[port.name])
+            if rank > MAX_RANK:
+                raise ModelError(
+                    f"{self.path}: input '{port.name}' has {rank} dimensions; use at most {MAX_RANK}"
+                )
             self.ctx.add_input(port.name)
             graph.inputs.append(Port(port.name, self.shapes[port.name], port.name))
         for proto in self.model.graph.node:
@@ -129,7 +133,9 @@ class _Builder:
                 proto, Unsupported("its attributes or inputs are malformed", "export the model again")
             )
         for output in outputs:
-            self.ctx.placeholder(output)
+            if output in self.shapes and not self.ctx.placeholder(output):
+                # What reads it cannot be judged; the reason it is missing has been reported.
+                del self.shapes[output]
 
     def _reachable(self, proto: onnx.NodeProto, outputs: list[str]) -> bool:
         """Whether all that the handler needs is known; without a handler the node is reported."""
@@ -139,6 +145,11 @@ class _Builder:
             )
         if proto.op_type not in HANDLERS:
             raise Unsupported("the operator is not supported", REMEDIES.get(proto.op_type, DEFAULT_REMEDY))
+        first, last = opset_range(HANDLERS[proto.op_type])
+        if not first <= self.opset <= last:
+            raise Unsupported(
+                f"the operator does not exist in opset {self.opset}", f"export with opset {first} to {last}"
+            )
         missing = [
             t for t in (*proto.input, *outputs) if t and t not in self.shapes and t not in self.constants
         ]

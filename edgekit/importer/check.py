@@ -17,11 +17,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import AttributeProto, TensorProto
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from onnx import TensorProto
 from onnx.inliner import inline_local_functions
 
 from edgekit.errors import ModelError
+from edgekit.importer.session import RUNTIME_IR_VERSION
 
 MIN_OPSET = 9
 MAX_OPSET = onnx.defs.onnx_opset_version()
@@ -54,6 +56,7 @@ def read(path: Path) -> onnx.ModelProto:
     _check_tensors(path, model)
     _check_names(path, model.graph)
     _check_ports(path, model.graph)
+    _check_nodes(path, model)
     _sort(path, model.graph)
     return model
 
@@ -85,13 +88,10 @@ def _node_tensors(nodes: Sequence[onnx.NodeProto]) -> Iterator[tuple[str, Tensor
         for attribute in node.attribute:
             name = f"attribute '{attribute.name}' of node '{node.name or ', '.join(node.output)}'"
             yield from ((name, t) for t in attribute.tensors)
-            if attribute.type == AttributeProto.TENSOR:
+            if attribute.HasField("t"):
                 yield name, attribute.t
-            for graph in (
-                *attribute.graphs,
-                *([attribute.g] if attribute.type == AttributeProto.GRAPH else []),
-            ):
-                yield from _graph_tensors(graph)
+        for graph in _graphs(node):
+            yield from _graph_tensors(graph)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -111,9 +111,22 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: {_reason(error)}") from None
     except (DecodeError, UnicodeDecodeError, RecursionError):
         raise ModelError(f"{path}: damaged, or not an ONNX file; export the model again") from None
+    if not _strings_are_text(model):
+        raise ModelError(f"{path}: damaged, a name in it is not UTF-8 text; export the model again")
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(f"{path}: holds no ONNX graph with nodes; export the model again")
     return model
+
+
+def _strings_are_text(message: Message) -> bool:
+    """protobuf hands out bytes for a string field that is no UTF-8, and nothing here expects that."""
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else (value,)
+        if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(v, str) for v in values):
+            return False
+        if field.type == FieldDescriptor.TYPE_MESSAGE and not all(_strings_are_text(v) for v in values):
+            return False
+    return True
 
 
 def _reason(error: OSError) -> str:
@@ -184,8 +197,7 @@ def _inlined_node_count(path: Path, model: onnx.ModelProto) -> int:
         for node in nodes:
             key = (node.domain, node.op_type)
             result += count(key) if key in functions else 1
-            for attribute in node.attribute:
-                result += total(attribute.g.node) + sum(total(g.node) for g in attribute.graphs)
+            result += sum(total(graph.node) for graph in _graphs(node))
         return result
 
     try:
@@ -210,11 +222,17 @@ def _first_line(error: Exception) -> str:
 
 
 def _normalize(model: onnx.ModelProto) -> None:
-    """One spelling: domain "" for the standard operators, no inputs that are initializers (IR 3)."""
+    """One spelling: an IR version that ONNX Runtime reads, domain "" for the standard operators,
+    a name for one node only, no inputs that are initializers (IR 3)."""
+    model.ir_version = RUNTIME_IR_VERSION
     for opset in model.opset_import:
         opset.domain = "" if opset.domain in STANDARD_DOMAINS else opset.domain
+    names: set[str] = set()
     for node in model.graph.node:
         node.domain = "" if node.domain in STANDARD_DOMAINS else node.domain
+        if node.name in names and node.output:
+            node.name = f"{node.name} ({node.output[0]})"
+        names.update([node.name] if node.name else [])
     constants = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     del model.graph.input[:]
@@ -317,6 +335,33 @@ def _check_names(path: Path, graph: onnx.GraphProto) -> None:
             raise ModelError(f"{path}: output '{output.name}' is written by no node; export the model again")
 
 
+def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
+    """Every standard operator has the inputs, outputs and attributes that its definition asks for."""
+    opset = opset_of(model)
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {o.domain: o.version for o in model.opset_import}
+    for node in model.graph.node:
+        known = not node.domain and onnx.defs.has(node.op_type, opset, "")
+        # Subgraphs would be checked in a scope that is not built here; control flow is refused anyway.
+        if not known or onnx.defs.get_schema(node.op_type, opset, "").deprecated or any(_graphs(node)):
+            continue
+        try:
+            onnx.checker.check_node(node, context)
+        except Exception as error:
+            raise ModelError(
+                f"{path}: {node.op_type} node '{node.name}' is malformed ({_first_line(error)}); export it again"
+            ) from None
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The subgraphs of a node."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
 def _check_ports(path: Path, graph: onnx.GraphProto) -> None:
     if not graph.input:
         raise ModelError(f"{path}: the model has no inputs; export it with its input as an argument")
@@ -375,9 +420,8 @@ def _sort(path: Path, graph: onnx.GraphProto) -> None:
 
 def _captured(node: onnx.NodeProto) -> Iterator[str]:
     """Names that the subgraphs of a node read, from wherever."""
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.type == AttributeProto.GRAPH else [])):
-            for inner in graph.node:
-                yield from inner.input
-                yield from _captured(inner)
-            yield from (o.name for o in graph.output)
+    for graph in _graphs(node):
+        for inner in graph.node:
+            yield from inner.input
+            yield from _captured(inner)
+        yield from (o.name for o in graph.output)

@@ -178,10 +178,17 @@ class Context:
         """Declares that the existing `value` holds ONNX tensor `tensor` in its own layout."""
         self._views[tensor, None, self.shape(tensor)] = value
 
-    def placeholder(self, tensor: str) -> None:
-        """Registers a value for the output of an unsupported node, so that what follows is checked too."""
-        if tensor and tensor in self._shapes and (tensor, None, self.shape(tensor)) not in self._views:
+    def placeholder(self, tensor: str) -> bool:
+        """Registers a value for the output of an unsupported node, so that what follows is checked too.
+
+        Returns:
+            Whether a value of that shape can exist.
+        """
+        if len(self.shape(tensor)) > MAX_RANK:
+            return False
+        if (tensor, None, self.shape(tensor)) not in self._views:
             self._register(tensor, None, self._new_value(tensor, self.shape(tensor), tensor, None))
+        return True
 
     # Inside.
 

@@ -13,7 +13,7 @@ import onnx
 from edgekit.graph import Graph
 from edgekit.importer.build import blocking_nodes, build
 from edgekit.importer.check import read
-from edgekit.importer.floats import pin_inputs, to_float32
+from edgekit.importer.ports import lower_opset, pin_inputs, to_float32
 from edgekit.importer.simplify import check_executes, simplify
 
 
@@ -50,6 +50,7 @@ def load(
     path = Path(path)
     warnings: list[str] = []
     model = read(path)
+    lower_opset(path, model)
     to_float32(path, model, warnings)
     pin_inputs(path, model.graph, input_shapes or {}, warnings)
     model = simplify(path, model, blocked=bool(blocking_nodes(model)))

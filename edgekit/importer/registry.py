@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import onnx
+
+from edgekit.importer.check import MAX_OPSET, MIN_OPSET
+
 if TYPE_CHECKING:
     from edgekit.importer.context import Context, OnnxNode
 
@@ -42,6 +46,13 @@ class Handler:
     function: Function
     becomes: str
     restrictions: str = ""
+
+
+def opset_range(handler: Handler) -> tuple[int, int]:
+    """First and last opset in which edgekit takes the operator."""
+    newest = onnx.defs.get_schema(handler.op, MAX_OPSET, "")
+    last = newest.since_version - 1 if newest.deprecated else MAX_OPSET
+    return max(handler.since, MIN_OPSET), last
 
 
 HANDLERS: dict[str, Handler] = {}

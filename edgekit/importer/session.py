@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import onnx
 import onnxruntime
+from onnx import TensorProto, helper
+
+RUNTIME_IR_VERSION = 10
+"""What any ONNX Runtime of the last years reads; newer ones add nothing that a float32 graph needs."""
 
 
 def create_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -15,3 +21,19 @@ def create_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+@cache
+def newest_opset(limit: int) -> int:
+    """The newest opset up to `limit` that the installed ONNX Runtime executes."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", ports[:1], ports[1:])
+    for opset in range(limit, 0, -1):
+        imports = [helper.make_opsetid("", opset)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=RUNTIME_IR_VERSION)
+        try:
+            create_session(model)
+        except Exception:
+            continue
+        return opset
+    raise RuntimeError("ONNX Runtime executes no model at all; install it again")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tapped import compare, import_model, model, node, ops
+from importer.tapped import compare, import_model, model, node, ops
 
 from edgekit.errors import ModelError
 from edgekit.importer.handlers.activation import ATTRIBUTES, PARAMETERLESS

@@ -19,6 +19,7 @@ PARAMETERLESS: dict[str, int] = {
     "Log": 1,
     "Sqrt": 1,
     "Abs": 1,
+    "Atan": 7,
     "Neg": 1,
     "Reciprocal": 1,
     "Erf": 9,

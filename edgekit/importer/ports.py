@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings the types and shapes of a model's ports to what edgekit computes with: float32, static."""
+"""Brings opset, types and input shapes to what edgekit computes with: float32, static."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto
 
 from edgekit.errors import ModelError
-from edgekit.importer.check import FLOAT_TYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, all_tensors, element_count
+from edgekit.importer.check import (
+    FLOAT_TYPES,
+    MAX_OPSET,
+    MAX_RANK,
+    MAX_TENSOR_ELEMENTS,
+    all_tensors,
+    element_count,
+    opset_of,
+)
+from edgekit.importer.session import newest_opset
 
 OTHER_FLOATS = tuple(t for t in FLOAT_TYPES if t != TensorProto.FLOAT)
 INTEGERS = (
@@ -82,6 +92,28 @@ def _accept_integers(
     warnings.append(
         f"{path}: input '{port.name}' is {type_name} and cast to float at once; it becomes a float32 input"
     )
+
+
+def lower_opset(path: Path, model: onnx.ModelProto) -> None:
+    """Declares the opset that ONNX Runtime knows where the model's operators have not changed since.
+
+    Raises:
+        ModelError: a node needs a definition that ONNX Runtime does not have yet.
+    """
+    declared = opset_of(model)
+    newest = newest_opset(MAX_OPSET)
+    if declared <= newest:
+        return
+    for node in model.graph.node:
+        if node.domain or not onnx.defs.has(node.op_type, declared, ""):
+            continue
+        if onnx.defs.get_schema(node.op_type, declared, "").since_version > newest:
+            raise ModelError(
+                f"{path}: node '{node.name}' ({node.op_type}) has its meaning of opset {declared}, ONNX Runtime "
+                f"{onnxruntime.__version__} knows opset {newest}; export the model with opset_version=17"
+            )
+    for opset in model.opset_import:
+        opset.version = newest if opset.domain == "" else opset.version
 
 
 def pin_inputs(

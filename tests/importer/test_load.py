@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What importing does to whole models: simplification, types, shapes, names and statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.importer import load, simplify
+from edgekit.importer.check import MAX_OPSET
+from edgekit.importer.session import create_session
+from edgekit.importer.support import DOCUMENT, table
+
+MODELS = ["ad01_autoencoder", "fashion_dscnn", "ic01_resnet8", "kws01_dscnn", "vww01_mobilenetv1_025"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_reference_model(shared: Path, name: str) -> None:
+    """Every value with a source equals ONNX Runtime's, and the model computes what the file does."""
+    path = shared / "models" / f"{name}.onnx"
+    imported = load(path)
+    compare(imported, 7, tolerance=1e-5)
+    assert imported.warnings == []
+    original = onnx.load(path)
+    feeds = feeds_of(imported, 7)
+    expected = create_session(original).run(None, feeds)
+    got = create_session(imported.model).run(None, feeds)
+    for x, y in zip(expected, got, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    assert [p.name for p in imported.graph.inputs] == [i.name for i in original.graph.input]
+    assert [p.name for p in imported.graph.outputs] == [o.name for o in original.graph.output]
+
+
+def test_batch_norm_statistics_of_a_reference_model(shared: Path) -> None:
+    imported = load(shared / "models" / "fashion_dscnn.onnx")
+    norms = [n for n in imported.model.graph.node if n.op_type == "BatchNormalization"]
+    stats = imported.graph.batch_norm_stats
+    assert len(norms) == 15
+    sources = {imported.graph.values[name].source for name in stats}
+    assert sources == {t for n in norms for t in (n.input[0], n.output[0])}
+    for name, (mean, std) in stats.items():
+        assert mean.shape == std.shape == imported.graph.values[name].shape[-1:]
+
+
+def test_digits_example(digits: Path) -> None:
+    compare(load(digits / "digits.onnx"), 3, tolerance=1e-5)
+
+
+def test_graph_is_in_topological_order_with_one_writer_per_value(shared: Path) -> None:
+    graph = load(shared / "models" / "ic01_resnet8.onnx").graph
+    known = {p.value for p in graph.inputs} | {v.name for v in graph.values.values() if v.data is not None}
+    for n in graph.nodes:
+        assert set(n.inputs) <= known
+        assert not set(n.outputs) & known
+        known |= set(n.outputs)
+    assert known == set(graph.values)
+
+
+def test_operator_table_is_current() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == table(), "run python -m edgekit.importer.support"
+
+
+def test_nodes_in_any_order(tmp_path: Path) -> None:
+    imported = import_model(tmp_path, model([node("Neg", ["a"]), node("Relu", ["x"], ["a"])], {"x": [3]}))
+    compare(imported, 1)
+    assert [n.op_type for n in imported.model.graph.node] == ["Relu", "Neg"]
+
+
+def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
+    """x.view(x.size(0), -1) as PyTorch exports it."""
+    nodes = [
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"], axis=0),
+        node("Unsqueeze", ["n", "axes"], ["n1"]),
+        node("Concat", ["n1", "minus"], ["target"], axis=0),
+        node("Reshape", ["x", "target"]),
+    ]
+    constants = {"zero": np.array(0), "axes": np.array([0]), "minus": np.array([-1])}
+    imported = import_model(tmp_path, model(nodes, {"x": [2, 3, 4]}, ["y"], constants))
+    compare(imported, 1)
+    assert ops(imported) == ["Reshape"]
+    assert imported.graph.outputs[0].shape == (2, 12)
+
+
+def test_constants_are_folded_and_shared(tmp_path: Path) -> None:
+    nodes = [
+        node("Constant", [], ["half"], value_float=0.5),
+        node("Mul", ["w", "half"], ["v"]),
+        node("Transpose", ["v"], ["t"], perm=[1, 0]),
+        node("MatMul", ["x", "t"]),
+    ]
+    imported = import_model(tmp_path, model(nodes, {"x": [2, 4]}, ["y"], {"w": np.ones((3, 4))}))
+    compare(imported, 1)
+    assert ops(imported) == ["Dense"]
+
+
+def test_inputs_that_are_initializers_are_constants(tmp_path: Path) -> None:
+    proto = model(
+        [node("Gemm", ["x", "w"])], {"x": [1, 3], "w": [3, 2]}, ["y"], {"w": np.ones((3, 2))}, ir_version=3
+    )
+    assert [p.name for p in import_model(tmp_path, proto).graph.inputs] == ["x"]
+
+
+def test_external_data_beside_the_model(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    proto = model([node("Gemm", ["x", "w"])], {"x": [1, 3]}, ["y"], {"w": weight})
+    (tmp_path / "weights").mkdir()
+    onnx.save(
+        proto,
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="weights/all.bin",
+        size_threshold=0,
+    )
+    imported = load(tmp_path / "model.onnx")
+    compare(imported, 1)
+    assert np.array_equal(imported.graph.values["w"].data, weight.T)
+
+
+def test_external_data_in_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    proto = model([node("Gemm", ["x", "w"])], {"x": [1, 3]}, ["y"], {"w": np.ones((3, 2))})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "w.bin").write_bytes(bytes(24))
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="link/w.bin")
+    (tmp_path / "model" / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(simplify.ModelError, match="is a symbolic link"):
+        load(tmp_path / "model" / "m.onnx")
+
+
+def test_functions_are_inlined(tmp_path: Path) -> None:
+    body = [
+        helper.make_node("Sigmoid", ["a"], ["s"]),
+        helper.make_node("Mul", ["a", "s"], ["b"]),
+    ]
+    imports = [helper.make_opsetid("", 17)]
+    function = helper.make_function("local", "silu", ["a"], ["b"], body, imports)
+    call = helper.make_node("silu", ["x"], ["y"], domain="local")
+    proto = model([call], {"x": [4]}, functions=[function])
+    proto.opset_import.append(helper.make_opsetid("local", 1))
+    imported = import_model(tmp_path, proto)
+    compare(imported, 1)
+    assert ops(imported) == ["Unary", "Mul"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_precisions_become_float32(tmp_path: Path, dtype: type) -> None:
+    elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    weight = np.random.default_rng(0).standard_normal((3, 2)).astype(dtype)
+    nodes = [
+        node("Cast", ["x"], ["c"], to=elem_type),
+        node("Gemm", ["c", "w"], ["g"]),
+        node("Constant", [], ["one"], value=numpy_helper.from_array(np.array(1.0, dtype))),
+        node("Add", ["g", "one"]),
+    ]
+    proto = model(nodes, {"x": [2, 3]}, elem_type=elem_type)
+    proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    imported = import_model(tmp_path, proto)
+    compare(imported, 1)
+    assert len(imported.warnings) == 1
+    assert f"{np.dtype(dtype).name.replace('64', '').replace('float', 'float')}"[:5] in imported.warnings[0]
+    assert imported.warnings[0].endswith("data is converted to float32")
+
+
+def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
+    proto = model([node("Add", ["x", "w"])], {"x": [2]}, elem_type=TensorProto.DOUBLE)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1e300, 1.0]), "w"))
+    with pytest.raises(simplify.ModelError, match="initializer 'w' holds numbers beyond float32"):
+        import_model(tmp_path, proto)
+
+
+def test_integer_input_that_is_cast_becomes_float(tmp_path: Path) -> None:
+    proto = model([node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Relu", ["f"])], {"x": [1, 4]})
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    imported = import_model(tmp_path, proto)
+    compare(imported, 1)
+    assert imported.model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    assert "input 'x' is uint8 and cast to float at once; it becomes a float32 input" in imported.warnings[0]
+
+
+def test_leading_symbolic_dimension_is_one(tmp_path: Path) -> None:
+    imported = import_model(tmp_path, model([node("Relu", ["x"])], {"x": ["batch", 3]}))
+    assert imported.graph.inputs[0].shape == (1, 3)
+    assert imported.warnings[0].endswith("batch dimension 'batch' of input 'x' is set to 1")
+
+
+def test_symbolic_dimensions_are_pinned(tmp_path: Path) -> None:
+    proto = model([node("Conv", ["x", "w"])], {"x": ["n", 3, "h", "w_"]}, ["y"], {"w": np.ones((2, 3, 3, 3))})
+    imported = import_model(tmp_path, proto, input_shapes={"x": [2, 3, 9, 7]})
+    compare(imported, 1)
+    assert imported.graph.inputs[0].shape == (2, 3, 9, 7)
+    assert imported.graph.outputs[0].shape == (2, 2, 7, 5)
+    assert imported.warnings == []
+
+
+def test_one_dimension_is_not_taken_for_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(simplify.ModelError, match="dimension 'n' of input 'x' is not a positive number"):
+        import_model(tmp_path, model([node("Relu", ["x"])], {"x": ["n"]}))
+
+
+def test_wrong_declared_shapes_are_ignored(tmp_path: Path) -> None:
+    proto = model([node("Relu", ["x"], ["a"]), node("Neg", ["a"])], {"x": ["n", 3]})
+    proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [7, 7]))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["m", 8]))
+    assert import_model(tmp_path, proto).graph.outputs[0].shape == (1, 3)
+
+
+@pytest.mark.parametrize("opset", range(9, MAX_OPSET + 1))
+def test_every_opset(tmp_path: Path, opset: int) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], auto_pad="SAME_UPPER"),
+        node("Relu", ["a"], ["b"]),
+        node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", ["c"], ["d"]),
+        node("Gemm", ["d", "g", "z"], ["e"]),
+        node("Softmax", ["e"]),
+    ]
+    constants = {"w": np.ones((2, 3, 3, 3)), "g": np.ones((32, 2)) / 32, "z": np.zeros(2)}
+    proto = model(nodes, {"x": [1, 3, 8, 8]}, ["y"], constants, opset, ir_version=10)
+    compare(import_model(tmp_path, proto), opset)
+
+
+@pytest.mark.parametrize("failure", ["raises", "changes the result", "renames an output"])
+def test_simplifier_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+    def broken(proto: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+        if failure == "raises":
+            raise RuntimeError("internal error")
+        if failure == "changes the result":
+            proto.graph.node[0].op_type = "Neg"
+        else:
+            proto.graph.node[1].output[0] = "z"
+            proto.graph.output[0].name = "z"
+        return proto
+
+    monkeypatch.setattr(simplify.onnxslim, "slim", broken)
+    imported = import_model(tmp_path, model([node("Relu", ["x"], ["a"]), node("Abs", ["a"])], {"x": [5]}))
+    compare(imported, 1)
+    assert [n.op_type for n in imported.model.graph.node] == ["Relu", "Abs"]
+
+
+def test_doubled_and_idle_nodes_go(tmp_path: Path) -> None:
+    nodes = [
+        node("Relu", ["x"], ["a"]),
+        node("Relu", ["x"], ["b"]),
+        node("Identity", ["b"], ["c"]),
+        node("Neg", ["x"], ["unused"]),
+        node("Add", ["a", "c"]),
+    ]
+    imported = import_model(tmp_path, model(nodes, {"x": [5]}))
+    compare(imported, 1)
+    assert [n.op_type for n in imported.model.graph.node] == ["Relu", "Add"]
+
+
+def test_a_view_is_made_once(tmp_path: Path) -> None:
+    """Two convolutions of one tensor share its transposition, and the second of two in a row needs none."""
+    nodes = [
+        node("Conv", ["x", "w"], ["a"]),
+        node("Conv", ["x", "w"], ["b"], strides=[1, 1], dilations=[1, 1], pads=[1, 1, 1, 1]),
+        node("Conv", ["a", "w"], ["c"]),
+    ]
+    imported = import_model(
+        tmp_path, model(nodes, {"x": [1, 2, 9, 9]}, ["b", "c"], {"w": np.ones((2, 2, 3, 3))})
+    )
+    compare(imported, 1)
+    conv = [n for n in imported.graph.nodes if n.op == "Conv"]
+    assert conv[0].inputs[0] == conv[1].inputs[0]
+    assert conv[2].inputs[0] == conv[0].outputs[0]
+
+
+def test_infinite_bounds_of_clip_are_accepted(tmp_path: Path) -> None:
+    constants = {"lo": np.float32(0), "hi": np.float32(np.inf)}
+    imported = import_model(tmp_path, model([node("Clip", ["x", "lo", "hi"])], {"x": [5]}, ["y"], constants))
+    assert imported.graph.nodes[0].attrs["params"] == {"lo": 0.0, "hi": np.inf}
+
+
+def test_tensor_names_survive(shared: Path) -> None:
+    """Names of activations that the file has are those that the graph refers to."""
+    path = shared / "models" / "fashion_dscnn.onnx"
+    imported = load(path)
+    names = {o for n in onnx.load(path).graph.node for o in n.output}
+    sources = {v.source for v in imported.graph.values.values() if v.source is not None}
+    assert names <= sources
+    assert set(run_tapped(imported.model, feeds_of(imported, 0))) >= names
