@@ -131,46 +131,26 @@ INLINE void accumulate(const int windows, const conv_tile *tile, int32_t lane, c
 #undef STORE
 }
 
-static __attribute__((noinline)) void accumulate1(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(1, tile, lane, x, sums);
-}
+typedef void (*accumulate_fn)(const conv_tile *tile, int32_t lane, const int16_t *x, __m256i *sums);
 
-static __attribute__((noinline)) void accumulate2(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(2, tile, lane, x, sums);
-}
-
-static __attribute__((noinline)) void accumulate3(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(3, tile, lane, x, sums);
-}
-
-static __attribute__((noinline)) void accumulate4(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(4, tile, lane, x, sums);
-}
-
-static __attribute__((noinline)) void accumulate5(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(5, tile, lane, x, sums);
-}
-
-static __attribute__((noinline)) void accumulate6(const conv_tile *tile, int32_t lane,
-                                                  const int16_t *x, __m256i *sums)
-{
-    accumulate(6, tile, lane, x, sums);
-}
+/* Kept out of line: in a larger function the registers do not suffice. */
+#define ACCUMULATE(n)                                                                        \
+    static __attribute__((noinline)) void accumulate##n(const conv_tile *tile, int32_t lane, \
+                                                        const int16_t *x, __m256i *sums)     \
+    {                                                                                        \
+        accumulate(n, tile, lane, x, sums);                                                  \
+    }
+ACCUMULATE(1)
+ACCUMULATE(2)
+ACCUMULATE(3)
+ACCUMULATE(4)
+ACCUMULATE(5)
+ACCUMULATE(6)
+#undef ACCUMULATE
 
 static void multiply(const conv_tile *tile, const int16_t *x, int8_t *const *out, int32_t o,
                      int32_t windows, const requant *r)
 {
-    typedef void (*accumulate_fn)(const conv_tile *, int32_t, const int16_t *, __m256i *);
     static const accumulate_fn by_windows[BLOCK] = {accumulate1, accumulate2, accumulate3,
                                                     accumulate4, accumulate5, accumulate6};
     const accumulate_fn run = by_windows[windows - 1];
