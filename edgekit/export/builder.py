@@ -53,7 +53,7 @@ class Builder:
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._moved: dict[tuple[str, Perm], str] = {}
-        self._used = set(program.tensors)
+        self._used = {t.name for t in program.tensors.values() if t.data is None}
 
     # ---- names and constants
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real networks: converted, then the same bits from every backend on synthetic and on real data."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.verify import Report
+
+if find_spec("edgekit.runtime._native") is None:
+    pytest.skip("the C runtime is not built: pip install .", allow_module_level=True)
+
+from edgekit.conversion import convert
+from edgekit.verification import verify_file
+
+SAMPLES = 12
+
+MODELS: dict[str, dict[str, Any]] = {
+    "ic01_resnet8": {"data": "cifar10", "input_layout": "nhwc"},
+    "kws01_dscnn": {"data": "kws01", "input_mean": 83, "input_std": 1 / 0.5847029},
+    "fashion_dscnn": {"data": "fashion_mnist", "input_std": 255},
+    "vww01_mobilenetv1_025": {},
+    "ad01_autoencoder": {},
+}
+
+
+def check(report: Report, samples: int) -> None:
+    assert report.ok, report.problems()
+    assert report.samples == samples
+    assert {"reference", "c-scalar", "onnxruntime"} <= {b.name for b in report.backends}, report.skipped
+    assert len({b.digest for b in report.backends}) == len({b.output_digest for b in report.backends}) == 1
+    assert len({b.tensors for b in report.backends}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_reference_network(name: str, shared: Path, tmp_path: Path) -> None:
+    options = dict(MODELS[name])
+    data = options.pop("data", None)
+    if data is not None:
+        options["calibration"] = shared / "data" / f"{data}_calib.npz"
+    path = tmp_path / "model.ekm"
+    convert(shared / "models" / f"{name}.onnx", path, samples=50 if data else None, **options)
+    check(verify_file(path, samples=SAMPLES), SAMPLES)
+    if data is not None:
+        check(verify_file(path, shared / "data" / f"{data}_test.npz", samples=SAMPLES), SAMPLES)
+
+
+def test_digits(digits: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.ekm"
+    convert(digits / "digits.onnx", path, calibration=digits / "digits_calib.npz")
+    check(verify_file(path, samples=100), 100)
+    check(verify_file(path, digits / "digits_test.npz", samples=100), 100)
