@@ -53,7 +53,7 @@ def load(
     lower_opset(path, model)
     to_float32(path, model, warnings)
     pin_inputs(path, model.graph, input_shapes or {}, warnings)
-    model = simplify(path, model, blocked=bool(blocking_nodes(model)))
+    model = simplify(path, model, blocking_nodes(model))
     graph = build(path, model)
     check_executes(path, model)
     return ImportedModel(path, model, graph, warnings)

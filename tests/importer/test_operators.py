@@ -144,7 +144,8 @@ GEMM_OPERANDS = [
 
 
 @pytest.mark.parametrize(
-    "trans_a, trans_b, alpha, beta", [*itertools.product((0, 1), (0, 1), (1.0, 0.5), (1.0, -2.0))]
+    "trans_a, trans_b, alpha, beta",
+    [(*t, *s) for t in itertools.product((0, 1), (0, 1)) for s in ((1.0, 1.0), (0.5, -2.0))],
 )
 @pytest.mark.parametrize("c_shape, computed", GEMM_OPERANDS, ids=str)
 def test_gemm(tmp_path: Path, trans_a, trans_b, alpha, beta, c_shape, computed) -> None:
