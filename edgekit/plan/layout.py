@@ -107,6 +107,7 @@ class _Problem:
             if left == 0:
                 best, best_size = offsets.copy(), top
                 return
+            steps -= left
             moves = []
             for item in range(len(offsets)):
                 if offsets[item] >= 0:
@@ -116,7 +117,6 @@ class _Problem:
                     return  # later placements only raise it
                 if at >= floor:
                     moves.append((at, -self.sizes[item], item))
-            steps -= len(moves)
             for at, _, item in sorted(moves):
                 if steps <= 0 or best_size <= self.bound:
                     return

@@ -14,7 +14,7 @@ from edgekit.format.schema import Region
 from edgekit.plan.liveness import lower_bound
 from edgekit.program import Op, Program, tensor_bytes
 
-_MAX_STATES = 30_000
+_MAX_STATES = 10_000
 
 
 def reorder(program: Program) -> bool:

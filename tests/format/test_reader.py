@@ -73,7 +73,7 @@ def test_mutations_with_good_checksums_are_read_or_refused(
 ) -> None:
     """Whatever a file says, the reader ends with a program that can be written, or with a FormatError."""
     good, refused = write(small, packing=packing), 0
-    for _ in range(400):
+    for _ in range(200):
         data = bytearray(good)
         for _ in range(int(rng.integers(1, 4))):
             at = int(rng.integers(16, len(data)))
@@ -82,7 +82,7 @@ def test_mutations_with_good_checksums_are_read_or_refused(
             write(read(repaired(data)))
         except FormatError:
             refused += 1
-    assert refused > 80
+    assert refused > 40
 
 
 def test_messages_name_file_and_field(tmp_path: Path, small_file: bytes) -> None:
