@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * int8 to float32, eight values at a time.
+ */
+#include "dequantize.h"

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Elementwise product with broadcasting, eight values at a time.
+ */
+#include "mul.h"

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * PRelu, four values at a time.
+ */
+#include "prelu.h"

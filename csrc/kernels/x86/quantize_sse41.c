@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * float32 to int8, four values at a time.
+ */
+#include "quantize.h"

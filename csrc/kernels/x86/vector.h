@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The few vector operations that elementwise kernels consist of, in the widest set that the
+ * including file is compiled for: eight 32-bit lanes with AVX2, four with SSE4.1. `_n` forms touch
+ * only the first `count` elements.
+ */
+#ifndef EK_VECTOR_H
+#define EK_VECTOR_H
+
+#include <string.h>
+
+#ifdef __AVX2__
+
+#include "requant_avx2.h"
+
+#define LANES 8
+#define VECTOR_NAME(stem) stem##_avx2
+typedef __m256i vint;
+typedef __m256 vfloat;
+typedef ek_requant_avx2 requant;
+#define requant_init ek_requant_avx2_init
+
+static inline vint v_load_i8(const int8_t *x)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+}
+static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
+{
+    _mm_storel_epi64((__m128i *)(void *)y, ek_pack8_avx2(rounded, r));
+}
+static inline vint v_set(int32_t a) { return _mm256_set1_epi32(a); }
+static inline vint v_add(vint a, vint b) { return _mm256_add_epi32(a, b); }
+static inline vint v_sub(vint a, vint b) { return _mm256_sub_epi32(a, b); }
+static inline vint v_mul(vint a, vint b) { return _mm256_mullo_epi32(a, b); }
+static inline vfloat v_to_float(vint a) { return _mm256_cvtepi32_ps(a); }
+static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx2(a, r); }
+static inline vfloat v_setf(float a) { return _mm256_set1_ps(a); }
+static inline vfloat v_loadf(const float *x) { return _mm256_loadu_ps(x); }
+static inline void v_storef(float *y, vfloat a) { _mm256_storeu_ps(y, a); }
+static inline vfloat v_addf(vfloat a, vfloat b) { return _mm256_add_ps(a, b); }
+static inline vfloat v_mulf(vfloat a, vfloat b) { return _mm256_mul_ps(a, b); }
+static inline vfloat v_divf(vfloat a, vfloat b) { return _mm256_div_ps(a, b); }
+/* a where the sign bit of `mask` is set, else b. */
+static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask));
+}
+
+#else
+
+#include "requant_sse41.h"
+
+#define LANES 4
+#define VECTOR_NAME(stem) stem##_sse41
+typedef __m128i vint;
+typedef __m128 vfloat;
+typedef ek_requant_sse41 requant;
+#define requant_init ek_requant_sse41_init
+
+static inline vint v_load_i8(const int8_t *x)
+{
+    int32_t bytes;
+    memcpy(&bytes, x, 4);
+    return _mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes));
+}
+static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
+{
+    const int32_t bytes = _mm_cvtsi128_si32(ek_pack16_sse41(rounded, rounded, rounded, rounded, r));
+    memcpy(y, &bytes, 4);
+}
+static inline vint v_set(int32_t a) { return _mm_set1_epi32(a); }
+static inline vint v_add(vint a, vint b) { return _mm_add_epi32(a, b); }
+static inline vint v_sub(vint a, vint b) { return _mm_sub_epi32(a, b); }
+static inline vint v_mul(vint a, vint b) { return _mm_mullo_epi32(a, b); }
+static inline vfloat v_to_float(vint a) { return _mm_cvtepi32_ps(a); }
+static inline vint v_round(vfloat a, const requant *r) { return ek_round_sse41(a, r); }
+static inline vfloat v_setf(float a) { return _mm_set1_ps(a); }
+static inline vfloat v_loadf(const float *x) { return _mm_loadu_ps(x); }
+static inline void v_storef(float *y, vfloat a) { _mm_storeu_ps(y, a); }
+static inline vfloat v_addf(vfloat a, vfloat b) { return _mm_add_ps(a, b); }
+static inline vfloat v_mulf(vfloat a, vfloat b) { return _mm_mul_ps(a, b); }
+static inline vfloat v_divf(vfloat a, vfloat b) { return _mm_div_ps(a, b); }
+static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
+{
+    return _mm_blendv_ps(b, a, _mm_castsi128_ps(mask));
+}
+
+#endif
+
+static inline vint v_load_i8_n(const int8_t *x, int32_t count)
+{
+    int8_t buffer[LANES] = {0};
+    if (count >= LANES)
+        return v_load_i8(x);
+    memcpy(buffer, x, (size_t)count);
+    return v_load_i8(buffer);
+}
+
+static inline void v_store_i8_n(int8_t *y, vint rounded, const requant *r, int32_t count)
+{
+    int8_t buffer[LANES];
+    if (count >= LANES) {
+        v_store_i8(y, rounded, r);
+    } else {
+        v_store_i8(buffer, rounded, r);
+        memcpy(y, buffer, (size_t)count);
+    }
+}
+
+static inline vfloat v_loadf_n(const float *x, int32_t count)
+{
+    float buffer[LANES] = {0};
+    if (count >= LANES)
+        return v_loadf(x);
+    memcpy(buffer, x, (size_t)count * sizeof *x);
+    return v_loadf(buffer);
+}
+
+static inline void v_storef_n(float *y, vfloat a, int32_t count)
+{
+    float buffer[LANES];
+    if (count >= LANES) {
+        v_storef(y, a);
+    } else {
+        v_storef(buffer, a);
+        memcpy(y, buffer, (size_t)count * sizeof *y);
+    }
+}
+
+#endif /* EK_VECTOR_H */
