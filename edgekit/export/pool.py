@@ -58,12 +58,21 @@ def _global_average(b: Builder, op: AveragePool) -> None:
 
 
 def _windowed_average(b: Builder, op: AveragePool) -> None:
-    """ConvInteger with weights of 1: it subtracts the zero point, and its padding adds nothing."""
+    """ConvInteger with weights of 1: it subtracts the zero point, and its padding adds nothing.
+
+    ONNX Runtime has it for uint8 alone until 1.24, so a table turns q into q + 128. The products of
+    uint8 and 1 are far from saturating anywhere.
+    """
     x, channels = op.inputs[0], b.shape(op.inputs[0])[3]
-    ones = b.constant(np.ones((channels, 1, *op.kernel), np.int8), "ones")
+    shifted = np.roll(np.arange(256, dtype=np.uint8), 128)
+    index = b.node("Cast", [b.read(x, NCHW)], to=TensorProto.INT32)
     acc = b.node(
         "ConvInteger",
-        [b.read(x, NCHW), ones, b.zero(b.quant(x).zero_point)],
+        [
+            b.node("Gather", [b.constant(shifted, "shifted"), index]),
+            b.constant(np.ones((channels, 1, *op.kernel), np.uint8), "ones"),
+            b.constant(np.array(b.quant(x).zero_point + 128, np.uint8), "zero"),
+        ],
         group=channels,
         kernel_shape=list(op.kernel),
         strides=list(op.strides),
