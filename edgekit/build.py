@@ -86,7 +86,9 @@ def build(name: str, output: Path | None = None) -> Built:
     with tempfile.TemporaryDirectory(prefix="edgekit-build-") as work:
         command = [sys.executable, "-m", "SCons", "-Q", f"-j{os.cpu_count() or 1}", "-C", str(source_root()), "install"]
         command += [f"target={name}", f"build_dir={work}", f"install_dir={folder}"]
-        if subprocess.run(command, stdout=sys.stderr.fileno(), check=False).returncode:
+        scons = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if scons.returncode:
+            print(scons.stdout, end="", file=sys.stderr)
             raise EdgekitError(f"target '{name}': the build failed; the messages of the compiler stand above")
     artifacts = sorted(path for path in folder.rglob("*") if path.is_file())
     return Built(name, artifacts, _text_bytes(folder / "libedgekit.a", chosen))

@@ -86,7 +86,8 @@ def compare(
     from edgekit.passes import pipeline
 
     imported = importer.load(onnx_model, input_shapes=input_shapes)
-    graph = pipeline.optimize(imported.graph)
+    graph = imported.graph
+    pipeline.optimize(graph)
     program = reader.read(ekm_model)
     model = Model(ekm_model)
     indexes = {name: i for i, name in enumerate(program.tensors)}
@@ -99,11 +100,11 @@ def compare(
     if not pairs:
         raise ModelError(f"{ekm_model}: no tensor of it is named in {onnx_model}; it was converted from another model, or stripped")
 
-    outputs = [port.name for port in imported.graph.outputs]
+    outputs = [port.name for port in graph.outputs]
     sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
     sizes |= dict.fromkeys(outputs, 1)
     taps = Taps(imported.model, sizes)
-    specs = [InputSpec(port.name, port.shape) for port in imported.graph.inputs]
+    specs = [InputSpec(port.name, port.shape) for port in graph.inputs]
     dataset = open_data(data, specs, preprocessing, samples)
     layers = {tensor.name: _Noise() for *_, tensor in pairs}
     output = _Noise()

@@ -81,6 +81,10 @@ class EdgekitEngine:
                 raise
             if all(raw.dtype(p.name) == p.raw_dtype for p in ports):
                 return Feed(raw, raw=True)
+            for port in ports:
+                if raw.dtype(port.name).kind != "f":
+                    found = raw.dtype(port.name)
+                    raise DataError(f"input '{port.name}' takes raw {port.raw_dtype} or float32, the data is {found}; convert it")
         return self._open_float(data, preprocessing, limit)
 
     def _open_float(self, data: DataSource, preprocessing: Preprocessing, limit: int | None) -> Feed:

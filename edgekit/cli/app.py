@@ -64,7 +64,9 @@ def invoke(arguments: list[str]) -> int:
         return _fail(2, str(error))
     except USAGE_ERROR as error:
         return _fail(2, _usage(error))
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except SystemExit:  # typer's answer to a closed pipe, whose reader has seen enough
+        return 0
+    except BrokenPipeError:  # the same where only our own flush meets it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    _console().print(table)
+    _print(table)
 
 
 def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
@@ -59,7 +59,7 @@ def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields:
         table.add_row(name, Text(_cell(value)))
-    _console().print(table)
+    _print(table)
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
@@ -87,9 +87,17 @@ def working() -> Iterator[ProgressCallback]:
             yield report
 
 
-def _console() -> Console:
+def _print(table: Table) -> None:
+    """To a terminal in its width; elsewhere as plain lines, however long."""
     console = Console()
-    return console if console.is_terminal else Console(width=400)
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = Console(width=400)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def _cell(value: Any) -> str:

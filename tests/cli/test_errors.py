@@ -32,9 +32,9 @@ USAGE = {
     "missing argument": (["convert"], "MODEL.onnx"),
     "missing required option": (["eval", "net.ekm"], "--data"),
     "option without a value": (["convert", "net.onnx", "-o"], "-o"),
-    "no number": (["run", "net.ekm", "--input", "x.npy", "--threads", "many"], "many"),
-    "no threads": (["run", "net.ekm", "--input", "x.npy", "--threads", "0"], "0"),
-    "share above one": (["convert", "net.onnx", "--prune", "1.5"], "1.5"),
+    "no number": (["run", "net.ekm", "--input", "x.npy", "--threads", "many"], "--threads"),
+    "no threads": (["run", "net.ekm", "--input", "x.npy", "--threads", "0"], "--threads"),
+    "share above one": (["convert", "net.onnx", "--prune", "1.5"], "--prune"),
 }
 
 
