@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The passes in their order.
 
-Four fixpoints, one after the other; each repeats its passes until none changes anything.
+Five fixpoints, one after the other; each repeats its passes until none changes anything.
 
-1. `CANONICAL`: activations spelled out are found before their parts are fused elsewhere, layouts
-   meet, and whatever is linear goes into weights. Transposes only move down.
-2. `AT_INPUTS`: the same, with Transposes that are left moving up to model inputs.
-3. `LEFTOVERS`: affine functions that found no layer become layers and take clips.
-4. `TABLES`: Unary nodes in a row become one.
+1. `FIRST`: what cancels without further thought.
+2. `CANONICAL`: activations spelled out are found before their parts are fused elsewhere, layouts
+   meet, and whatever is linear goes into weights.
+3. `LEFTOVERS`: affine functions that found no layer become layers.
+4. `CLAMPS`: clips go into whatever can clamp.
+5. `TABLES`: Unary nodes in a row become one.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ Pass = Callable[[Editor], bool]
 CLEANUP: tuple[Pass, ...] = (constants.run, dead_code.run, common_subexpressions.run, reshapes.run)
 FUSION: tuple[Pass, ...] = (dense.run, affine.to_unary, activations.collapse, affine.fold, pads.run, clips.fuse)
 
+FIRST: tuple[Pass, ...] = (*CLEANUP, transposes.merge)
 CANONICAL: tuple[Pass, ...] = (*CLEANUP, transposes.sink, *FUSION, clips.drop_redundant)
-AT_INPUTS: tuple[Pass, ...] = (*CLEANUP, transposes.hoist, *FUSION, clips.drop_redundant)
-LEFTOVERS: tuple[Pass, ...] = (affine.lower, *CLEANUP, affine.fold, clips.fuse_rest, clips.drop_redundant)
+LEFTOVERS: tuple[Pass, ...] = (affine.lower, *CLEANUP, affine.fold, clips.fuse)
+CLAMPS: tuple[Pass, ...] = (clips.fuse_rest, clips.drop_redundant, *CLEANUP)
 TABLES: tuple[Pass, ...] = (activations.merge, *CLEANUP)
 
 _LIMIT = 10_000
@@ -51,7 +53,9 @@ def optimize(graph: Graph) -> None:
     before the clip.
     """
     edit = Editor(graph)
-    for passes in (CANONICAL, AT_INPUTS, LEFTOVERS, TABLES):
+    run_to_fixpoint(edit, FIRST)
+    transposes.anchor(edit)
+    for passes in (CANONICAL, LEFTOVERS, CLAMPS, TABLES):
         run_to_fixpoint(edit, passes)
     dead_code.run(edit)
 

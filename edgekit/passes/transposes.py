@@ -2,14 +2,14 @@
 """Transposes: cancelled, merged and moved until few are left.
 
 `sink` moves them behind the operators that can work in the other layout, where they meet
-the inverse that an NHWC operator has in front of it. `hoist` moves those that are left up to
-the model input that they come from, so that, say, a Pad in between reaches its convolution.
-The two never run in the same fixpoint.
+the inverse that an NHWC operator has in front of it. One that reads a model input stays there;
+`anchor` does the same for other values that elementwise nodes read in one layout, spatial ones in another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from edgekit.graph import Node
 from edgekit.passes.edit import Editor, Perm, Shape, inverse, moves_only_units, transposed_source
@@ -18,14 +18,61 @@ _ONE_INPUT = ("Unary", "Slice", "Pad", "PRelu", "Softmax", "Dense")
 _MANY_INPUTS = ("Add", "Sub", "Mul", "Concat")
 
 
+_ELEMENTWISE = ("Unary", "Slice", "Pad", *_MANY_INPUTS)
+
+
+def merge(edit: Editor) -> bool:
+    return edit.sweep(_merge)
+
+
 def sink(edit: Editor) -> bool:
     changed = edit.sweep(_merge)
+    changed |= edit.sweep(_across_reshape)
     changed |= edit.sweep(_behind_reshape)
     return edit.sweep(_behind) or changed
 
 
-def hoist(edit: Editor) -> bool:
-    return edit.sweep(_merge) | edit.sweep(_before)
+def anchor(edit: Editor) -> None:
+    """Brings model inputs and results of Reshapes at once into the layout in which the network wants them.
+
+    Such a value is read through a Transpose and back, and the second one sinks, so that what
+    elementwise nodes do in between happens in the new layout. To be run once, after `merge`.
+    """
+    starts = [port.value for port in edit.graph.inputs]
+    starts += [n.outputs[0] for n in edit.graph.nodes if n.op == "Reshape"]
+    for name in starts:
+        wanted = Counter(_wanted(edit, name))
+        if not wanted or all(reader.op == "Transpose" for reader in edit.readers(name)):
+            continue
+        perm = wanted.most_common(1)[0][0]
+        _anchor(edit, name, perm)
+        # Nothing is merged yet, so that only one direction may move: the other would come back.
+        while edit.sweep(lambda e, node, back=inverse(perm): _behind(e, node, back)):
+            pass
+
+
+def _wanted(edit: Editor, name: str) -> Iterator[Perm]:
+    """The Transposes that `name` meets behind elementwise nodes."""
+    seen, names = set(), [name]
+    while names:
+        for reader in edit.readers(names.pop()):
+            if reader.op == "Transpose" and len(reader.attrs["perm"]) == len(edit.shape(name)):
+                yield reader.attrs["perm"]
+            elif reader.op in _ELEMENTWISE and id(reader) not in seen:
+                seen.add(id(reader))
+                names += reader.outputs
+
+
+def _anchor(edit: Editor, name: str, perm: Perm) -> None:
+    value = edit.value(name)
+    readers = [node for node in edit.graph.nodes if name in node.inputs]
+    source = transposed_source(value, perm)
+    there = edit.add_value(f"{name}.anchored", [value.shape[p] for p in perm], *source)
+    back = edit.add_value(f"{name}.back", value.shape, value.source, tuple(range(len(perm))))
+    edit.insert(readers[0], "Transpose", [name], there, perm=perm)
+    edit.insert(readers[0], "Transpose", [there], back, perm=inverse(perm))
+    for reader in readers:
+        edit.set_inputs(reader, [back if i == name else i for i in reader.inputs])
 
 
 def _merge(edit: Editor, node: Node) -> bool:
@@ -48,15 +95,15 @@ def _merge(edit: Editor, node: Node) -> bool:
 # Down.
 
 
-def _behind(edit: Editor, node: Node) -> bool:
-    """f(Transpose(x)) -> Transpose(f'(x))"""
+def _behind(edit: Editor, node: Node, only: Perm | None = None) -> bool:
+    """f(Transpose(x)) -> Transpose(f'(x)), for Transposes by `only` where it is given."""
     if node.op not in (*_ONE_INPUT, *_MANY_INPUTS):
         return False
     for name in node.inputs:
         transpose = edit.producer(name, "Transpose")
-        # One that stands at a model input stays there: see `hoist`.
-        movable = transpose is not None and not edit.is_input(transpose.inputs[0])
-        if transpose is not None and movable and _sink_one(edit, node, transpose):
+        if transpose is None or edit.is_input(transpose.inputs[0]) or only not in (None, transpose.attrs["perm"]):
+            continue
+        if _sink_one(edit, node, transpose):
             return True
     return False
 
@@ -186,6 +233,25 @@ def _behind_reshape(edit: Editor, node: Node) -> bool:
     return True
 
 
+def _across_reshape(edit: Editor, node: Node) -> bool:
+    """Transpose(Reshape(Transpose(x))) -> Reshape(Transpose(x)): what is left of a channel shuffle."""
+    reshape = edit.producer(node.inputs[0], "Reshape") if node.op == "Transpose" else None
+    first = edit.producer(reshape.inputs[0], "Transpose") if reshape else None
+    if reshape is None or first is None or edit.only_reader(reshape.outputs[0]) is not node:
+        return False
+    output, middle = edit.value(node.outputs[0]), edit.value(reshape.inputs[0])
+    # Seen from behind: output.transpose(inverse).reshape is the middle value.
+    swapped = swap_with_reshape(output.shape, inverse(node.attrs["perm"]), middle.shape)
+    if swapped is None:
+        return False
+    shape, perm = swapped
+    merged = tuple(first.attrs["perm"][p] for p in inverse(perm))
+    moved = edit.add_value(f"{middle.name}.moved", shape, *transposed_source(middle, inverse(perm)))
+    edit.insert(node, "Transpose", first.inputs, moved, perm=merged)
+    edit.rewrite(node, "Reshape", [moved])
+    return True
+
+
 def swap_with_reshape(shape: Shape, perm: Perm, output: Shape) -> tuple[Shape, Perm] | None:
     """(middle, q) with `x.transpose(perm).reshape(output) == x.reshape(middle).transpose(q)`; None where there is none."""
     transposed = tuple(shape[p] for p in perm)
@@ -223,50 +289,3 @@ def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
                 product_b *= after[b[-1]]
         groups.append((a, list(range(b[0], right[0] if right else len(after)))))
     return groups
-
-
-# Up.
-
-
-def _before(edit: Editor, node: Node) -> bool:
-    """Transpose(f(x)) -> f'(Transpose(x)) on the way to a model input."""
-    if node.op != "Transpose":
-        return False
-    producer = edit.producer(node.inputs[0])
-    if producer is None or not _can_rise(edit, producer, node):
-        return False
-    perm: Perm = node.attrs["perm"]
-    inputs = [_raised_operand(edit, producer, name, perm) for name in producer.inputs]
-    _move_attributes(producer, perm)
-    edit.set_inputs(producer, inputs)
-    edit.take_over(producer, node)
-    return True
-
-
-def _can_rise(edit: Editor, node: Node, reader: Node) -> bool:
-    """Whether a Transpose behind `node`, needed by `reader` alone, can go up to model inputs."""
-    if node.op not in ("Unary", "Slice", "Pad", *_MANY_INPUTS) or edit.only_reader(node.outputs[0]) is not reader:
-        return False
-    for name in node.inputs:
-        producer = edit.producer(name)
-        fed = edit.constant(name) is not None or edit.is_input(name)
-        if not fed and producer is not None and producer.op == "Transpose":
-            fed = edit.is_input(producer.inputs[0])
-        if not fed and (producer is None or not _can_rise(edit, producer, node)):
-            return False
-    return True
-
-
-def _raised_operand(edit: Editor, node: Node, name: str, perm: Perm) -> str:
-    shape = _padded(edit.shape(name), len(perm))
-    data = edit.constant(name)
-    if data is not None:
-        return edit.add_constant(name, data.reshape(shape).transpose(perm))
-    if len(edit.shape(name)) < len(perm):
-        widened = edit.add_value(f"{name}.wide", shape)
-        edit.insert(node, "Reshape", [name], widened)
-        name = widened
-    source = transposed_source(edit.value(name), perm)
-    raised = edit.add_value(f"{name}.raised", [shape[p] for p in perm], *source)
-    edit.insert(node, "Transpose", [name], raised, perm=perm)
-    return raised
