@@ -65,15 +65,20 @@ def read(source: bytes | str | os.PathLike[str]) -> Program:
             version lacks; the message names the field or record and its offset.
     """
     if isinstance(source, bytes):
-        return _Reader(source).program()
+        return _read(source)
     try:
         data = Path(source).read_bytes()
     except OSError as error:
         raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
     try:
-        return _Reader(data).program()
+        return _read(data)
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from None
+
+
+def _read(data: bytes) -> Program:
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _Reader(data).program()
 
 
 class _Reader:
@@ -84,6 +89,7 @@ class _Reader:
         self.tensors: list[Tensor] = []
         self.records: np.ndarray
         self.at = 0
+        self.redundant: list[tuple[str, np.float32, Op, Callable[..., np.float32]]] = []
 
     def program(self) -> Program:
         """Everything, in the order of dependence: records, ports, operators, names, rules."""
@@ -104,6 +110,7 @@ class _Reader:
             program.ops.append(self._op(program, head, operands, self.op_names[number]))
         program.name = self.program_name
         check_program(program)
+        self._check_redundant(program)
         self._check_lifetimes(program)
         return program
 
@@ -286,20 +293,22 @@ class _Reader:
         where = f"operator {len(program.ops)} '{name}' ({opcode.name}) at byte {self.at}"
         if split < _LEAST.get(opcode, 1) or len(tensors) != split + 1:
             raise FormatError(f"{where}: {split} inputs, {len(tensors) - split} outputs")
-        if any(t.quant is None and t.dtype != Dtype.F32 and t.data is None for t in tensors):
-            raise FormatError(f"{where}: an activation has no scale")
         if params is not None and "reserved" in dtype.names and np.any(params["reserved"]):
             raise FormatError(f"{where}: reserved is not zero")
         try:
             fields, expected = parse(self, params, tensors)
             op = cls(name, [t.name for t in tensors[:split]], [t.name for t in tensors[split:]], **fields)
-            for key, function in expected.items():
-                value = function(program, op)
-                if np.float32(params[key]).tobytes() != np.float32(value).tobytes():
-                    raise FormatError(f"{key} is {params[key]}, the scales make {value}")
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
+        self.redundant += [(f"{where}: {key}", params[key], op, function) for key, function in expected.items()]
         return op
+
+    def _check_redundant(self, program: Program) -> None:
+        """Parameters that repeat scales agree with them; the scales are known to be there."""
+        for where, stored, op, function in self.redundant:
+            value = np.float32(function(program, op))
+            if np.float32(stored).tobytes() != value.tobytes():
+                raise FormatError(f"{where} is {stored}, the scales make {value}")
 
     def _accumulate(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
         x, w, y = tensors
