@@ -310,34 +310,40 @@ class Program:
                     yield self.tensors[name]
 
 
+def scale(program: Program, name: str) -> np.float32:
+    """The scale of a quantized tensor."""
+    quant = program.tensors[name].quant
+    assert quant is not None, f"{name} has no scale"
+    return np.float32(quant.scale)
+
+
 def multiplier(program: Program, op: Accumulate) -> np.ndarray:
     """`m[c] = f32(f32(sx * sw[c]) / sy)`, float32[O]."""
-    sx = program.tensors[op.inputs[0]].quant.scale
-    sy = program.tensors[op.outputs[0]].quant.scale
-    return (np.float32(sx) * op.weight_scale.astype(np.float32)) / np.float32(sy)
+    sx, sy = scale(program, op.inputs[0]), scale(program, op.outputs[0])
+    return (sx * op.weight_scale.astype(np.float32)) / sy
 
 
 def sum_multipliers(program: Program, op: Add) -> tuple[np.float32, np.float32]:
     """`f32(sa / sy)` and `f32(sb / sy)`, the second negated to subtract."""
-    sa, sb, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    sa, sb, sy = (scale(program, t) for t in (*op.inputs, *op.outputs))
     return sa / sy, -(sb / sy) if op.subtract else sb / sy
 
 
 def product_multiplier(program: Program, op: MatMul | Mul) -> np.float32:
     """`f32(f32(sa * sb) / sy)`."""
-    sa, sb, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    sa, sb, sy = (scale(program, t) for t in (*op.inputs, *op.outputs))
     return (sa * sb) / sy
 
 
 def prelu_multipliers(program: Program, op: PRelu) -> tuple[np.float32, np.ndarray]:
     """`f32(sx / sy)` and float32[C] `f32(f32(sx * slope) / sy)`."""
-    sx, sy = (np.float32(program.tensors[t].quant.scale) for t in (*op.inputs, *op.outputs))
+    sx, sy = (scale(program, t) for t in (*op.inputs, *op.outputs))
     return sx / sy, (sx * op.slope.astype(np.float32)) / sy
 
 
 def inverse_scale(program: Program, op: Softmax) -> np.float32:
     """`f32(1 / sy)`."""
-    return np.float32(1) / np.float32(program.tensors[op.outputs[0]].quant.scale)
+    return np.float32(1) / scale(program, op.outputs[0])
 
 
 def weight_sums(op: Accumulate, weights: np.ndarray) -> np.ndarray:
@@ -349,9 +355,9 @@ def weight_sums(op: Accumulate, weights: np.ndarray) -> np.ndarray:
 def start_values(program: Program, op: Accumulate) -> np.ndarray:
     """`bias - x_zero * sum(w)` per output channel, int32[O], wrapped: what an accumulator begins with
     when the sum runs over x * w instead of (x - x_zero) * w."""
-    zero = program.tensors[op.inputs[0]].quant.zero_point
-    sums = weight_sums(op, program.tensors[op.inputs[1]].data)
-    return (op.bias.astype(np.int64) - zero * sums).astype(np.uint32).view(np.int32)
+    quant, weights = program.tensors[op.inputs[0]].quant, program.tensors[op.inputs[1]].data
+    assert quant is not None and weights is not None, op.name
+    return (op.bias.astype(np.int64) - quant.zero_point * weight_sums(op, weights)).astype(np.uint32).view(np.int32)
 
 
 def attributes(op: Op) -> dict[str, object]:

@@ -84,13 +84,13 @@ def _table(struct: schema.Struct) -> str:
         return f"{struct.doc} It has no parameters."
     rows = ["| offset | type | name | meaning |", "| ---: | --- | --- | --- |"]
     for f in struct.fields:
-        offset = struct.dtype.fields[f.name][1]
+        offset = struct.offset(f.name)
         array = f"[{f.count}]" if f.count else ""
         rows.append(f"| {offset} | {f.ctype}{array} | `{f.name}` | {f.doc} |")
     return "\n".join([struct.doc, "", *rows, "", f"{struct.dtype.itemsize} bytes."])
 
 
-def _values(enum: type[IntEnum]) -> str:
+def _values(enum: type[IntEnum] | type[schema.Feature]) -> str:
     return "\n".join(["| value | name |", "| ---: | --- |", *(f"| {m.value} | {m.name} |" for m in enum)])
 
 
@@ -108,7 +108,7 @@ def spec_text(text: str) -> str:
     """
     blocks = {f"struct {s.name}": _table(s) for s in (*_STRUCTS, *schema.OP_PARAMS.values())}
     blocks["limits"] = _limits()
-    blocks |= {f"enum {e.__name__}": _values(e) for e in (*_ENUMS, schema.Feature)}
+    blocks |= {f"enum {e.__name__}": _values(e) for e in _ENUMS} | {"enum Feature": _values(schema.Feature)}
 
     def fill(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->"

@@ -12,7 +12,9 @@ import math
 import os
 import zlib
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -53,6 +55,8 @@ from edgekit.program import (
     weight_sums,
 )
 
+_E = TypeVar("_E", bound=IntEnum)
+
 SUPPORTED = Feature.INTERLEAVED_WEIGHTS | Feature.SPARSE_WEIGHTS
 """What this reader, and the runtime of the same version, can run."""
 
@@ -89,7 +93,7 @@ class _Reader:
         self.tensors: list[Tensor] = []
         self.records: np.ndarray
         self.at = 0
-        self.redundant: list[tuple[str, np.float32, Op, Callable[..., np.float32]]] = []
+        self.redundant: list[tuple[str, Any, Op, Callable[..., np.float32]]] = []
 
     def program(self) -> Program:
         """Everything, in the order of dependence: records, ports, operators, names, rules."""
@@ -165,7 +169,9 @@ class _Reader:
         return Quant(np.float32(record["scale"]), int(record["zero_point"]))
 
     def _read_constants(self, operators: list[tuple[np.ndarray, int, list[int]]]) -> None:
-        weights, activations, depthwise = set(), set(), set()
+        weights: set[int] = set()
+        activations: set[int] = set()
+        depthwise: set[int] = set()
         for head, _, operands in operators:
             for place, index in enumerate(operands):
                 weight = place == 1 and head["opcode"] in _ACCUMULATES
@@ -259,7 +265,8 @@ class _Reader:
     def _op_records(self) -> list[tuple[np.ndarray, int, list[int]]]:
         """Head, offset in the file of the parameters and operands of every operator."""
         ops = self._bytes(Section.OPS)
-        base, at, found = self._offset(Section.OPS), 0, []
+        base, at = self._offset(Section.OPS), 0
+        found: list[tuple[np.ndarray, int, list[int]]] = []
         while at < len(ops):
             where = f"operator {len(found)} at byte {base + at}"
             if at + schema.OP_HEADER.dtype.itemsize > len(ops):
@@ -286,14 +293,14 @@ class _Reader:
     def _op(self, program: Program, head: np.ndarray, operands: list[int], name: str) -> Op:
         opcode = Opcode(int(head["opcode"]))
         dtype = schema.OP_PARAMS[opcode].dtype
-        params = np.frombuffer(self.data, dtype, 1, self.at)[0] if dtype.itemsize else None
+        params = np.frombuffer(self.data, dtype, 1, self.at)[0] if dtype.itemsize else np.zeros((), dtype)
         tensors = [self.tensors[i] for i in operands]
         split = int(head["n_inputs"])
         cls, parse = _PARAMS[opcode]
         where = f"operator {len(program.ops)} '{name}' ({opcode.name}) at byte {self.at}"
         if split < _LEAST.get(opcode, 1) or len(tensors) != split + 1:
             raise FormatError(f"{where}: {split} inputs, {len(tensors) - split} outputs")
-        if params is not None and "reserved" in dtype.names and np.any(params["reserved"]):
+        if "reserved" in (dtype.names or ()) and np.any(params["reserved"]):
             raise FormatError(f"{where}: reserved is not zero")
         try:
             fields, expected = parse(self, params, tensors)
@@ -391,7 +398,7 @@ class _Reader:
         table = self._weight_array(params, "table", "<u4", 256)
         return {"table": table, **_clamp(params)}, {"inverse_scale": inverse_scale}
 
-    def _reshape(self, params: np.ndarray | None, tensors: list[Tensor]) -> Fields:
+    def _reshape(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
         return {}, {}
 
     def _transpose(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
@@ -521,7 +528,7 @@ def read_header(data: bytes) -> np.ndarray:
 def feature_names(bits: int) -> str:
     """The features of a bitmap by name; unknown bits by number."""
     return ", ".join(
-        Feature(1 << b).name if 1 << b in Feature.__members__.values() else f"feature bit {b}"
+        str(Feature(1 << b).name) if 1 << b in Feature.__members__.values() else f"feature bit {b}"
         for b in range(64)
         if bits >> b & 1
     )
@@ -551,7 +558,7 @@ def _sections(data: bytes, header: np.ndarray) -> np.ndarray:
     return table
 
 
-def _enum(kind: type, record: np.ndarray, field: str, where: str):
+def _enum(kind: type[_E], record: np.ndarray, field: str, where: str) -> _E:
     try:
         return kind(int(record[field]))
     except ValueError:

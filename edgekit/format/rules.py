@@ -43,6 +43,7 @@ from edgekit.program import (
     multiplier,
     prelu_multipliers,
     product_multiplier,
+    scale,
     sum_multipliers,
     tensor_bytes,
 )
@@ -269,7 +270,7 @@ def _pool(program: Program, op: MaxPool | AveragePool, inputs: list[Tensor], y: 
     fits = len(y.shape) == 4 and all(size in allowed for size, allowed in zip(y.shape[1:3], sizes, strict=True))
     _require(fits, f"output is {list(y.shape)}, its rows and columns must be in {sizes}")
     if isinstance(op, AveragePool):
-        sx, sy = (np.float32(t.quant.scale) for t in (x, y))
+        sx, sy = scale(program, x.name), scale(program, y.name)
         for n in (1, positions):
             check_scale(sx / (sy * np.float32(n)), "multiplier")
     return x.shape[0], *y.shape[1:3], x.shape[3]
@@ -395,7 +396,8 @@ def check_plan(program: Program) -> None:
     for tensor in program.tensors.values():
         if tensor.region != Region.ARENA:
             continue
-        _require(tensor.offset is not None, f"tensor '{tensor.name}' has no place in the arena")
+        if tensor.offset is None:
+            raise FormatError(f"tensor '{tensor.name}' has no place in the arena")
         end = tensor.offset + tensor_bytes(tensor)
         _require(tensor.offset % 16 == 0, f"tensor '{tensor.name}': offset {tensor.offset} is no multiple of 16")
         _require(tensor.offset >= 0 and end <= program.arena_bytes, f"tensor '{tensor.name}' leaves the arena")

@@ -220,6 +220,12 @@ class Struct:
             ]
         )
 
+    def offset(self, name: str) -> int:
+        """Byte offset of a field."""
+        fields = self.dtype.fields
+        assert fields is not None
+        return fields[name][1]
+
 
 HEADER = Struct(
     "file_header",

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from edgekit.program import (
     Add,
     AveragePool,
     Concat,
+    Conv2D,
+    DepthwiseConv2D,
     Dequantize,
     Lut,
     MatMul,
@@ -230,6 +233,7 @@ class _Writer:
         record["bytes"] = len(blob)
 
     def _encode(self, tensor: Tensor) -> tuple[Encoding, bytes, int, int]:
+        assert tensor.data is not None
         users = [op for op in self.program.ops if tensor.name in op.inputs]
         dense = np.ascontiguousarray(tensor.data, _NUMPY[tensor.dtype]).tobytes()
         if not all(isinstance(op, Accumulate) and op.inputs[0] != tensor.name for op in users):
@@ -240,25 +244,17 @@ class _Writer:
             if len(blob) <= self.packing.sparse_below * len(dense):
                 self.features |= Feature.SPARSE_WEIGHTS
                 return Encoding.SPARSE, blob, tile_n, gap_bits
-        if self.packing.tile and not depthwise and self._tiles_fit_groups(tensor, users):
+        tile = self.packing.tile
+        if tile and not depthwise and _tiles_fit_groups(tensor, users, tile[0]):
             self.features |= Feature.INTERLEAVED_WEIGHTS
-            return (
-                Encoding.INTERLEAVED,
-                packing.encode_interleaved(tensor.data, *self.packing.tile),
-                *self.packing.tile,
-            )
+            return Encoding.INTERLEAVED, packing.encode_interleaved(tensor.data, *tile), *tile
         return Encoding.DENSE, dense, 0, 0
-
-    def _tiles_fit_groups(self, tensor: Tensor, users: list[Op]) -> bool:
-        """A tile must not straddle two groups."""
-        groups = {getattr(op, "groups", 1) for op in users}
-        return all(g == 1 or tensor.shape[0] // g % self.packing.tile[0] == 0 for g in groups)
 
     # ---- Operators -----------------------------------------------------------------------------
 
     def _op(self, op: Op) -> bytes:
         struct = schema.OP_PARAMS[op.opcode]
-        params = np.zeros((), struct.dtype) if struct.fields else None
+        params = np.zeros((), struct.dtype)
         for name, value in _PARAMS.get(op.opcode, _no_params)(self, op).items():
             limits = np.iinfo(params.dtype[name].base) if params.dtype[name].base.kind in "iu" else None
             if limits and not all(limits.min <= v <= limits.max for v in np.ravel(value).tolist()):
@@ -266,7 +262,7 @@ class _Writer:
             params[name] = value
         operands = np.array([self.index[t] for t in (*op.inputs, *op.outputs)], "<u2").tobytes()
         operands += bytes(-len(operands) % 4)
-        tail = params.tobytes() if params is not None else b""
+        tail = params.tobytes()
 
         head = np.zeros((), schema.OP_HEADER.dtype)
         head["bytes"] = head.nbytes + len(operands) + len(tail)
@@ -275,9 +271,9 @@ class _Writer:
         head["n_inputs"], head["n_outputs"] = len(op.inputs), len(op.outputs)
         return head.tobytes() + operands + tail
 
-    def _quantize(self, op: Quantize) -> dict[str, object]:
-        params: dict[str, object] = {"perm": _perm(op.perm)}
-        if op.raw_table is None:
+    def _quantize(self, op: Quantize) -> dict[str, Any]:
+        params: dict[str, Any] = {"perm": _perm(op.perm)}
+        if op.raw_table is None or op.raw_perm is None:
             return params | {"table": schema.NO_INDEX}
         return params | {
             "raw_perm": _perm(op.raw_perm),
@@ -287,36 +283,36 @@ class _Writer:
             "table": self.pool.array(op.raw_table, "i1"),
         }
 
-    def _dequantize(self, op: Dequantize) -> dict[str, object]:
+    def _dequantize(self, op: Dequantize) -> dict[str, Any]:
         return {"perm": _perm(op.perm)}
 
-    def _accumulate(self, op: Accumulate) -> dict[str, object]:
+    def _accumulate(self, op: Accumulate) -> dict[str, Any]:
         return {
             "start": self.pool.array(start_values(self.program, op), "<i4"),
             "multiplier": self.pool.array(multiplier(self.program, op), "<f4"),
             **_clamp(op),
         }
 
-    def _conv2d(self, op: Accumulate) -> dict[str, object]:
+    def _conv2d(self, op: Conv2D) -> dict[str, Any]:
         return self._accumulate(op) | _window(op) | {"groups": op.groups}
 
-    def _depthwise(self, op: Accumulate) -> dict[str, object]:
+    def _depthwise(self, op: DepthwiseConv2D) -> dict[str, Any]:
         return self._accumulate(op) | _window(op)
 
-    def _matmul(self, op: MatMul) -> dict[str, object]:
+    def _matmul(self, op: MatMul) -> dict[str, Any]:
         return {"multiplier": product_multiplier(self.program, op), **_clamp(op)}
 
-    def _add(self, op: Add) -> dict[str, object]:
+    def _add(self, op: Add) -> dict[str, Any]:
         a, b = sum_multipliers(self.program, op)
         return {"multiplier_a": a, "multiplier_b": b, **_clamp(op)}
 
-    def _mul(self, op: Mul) -> dict[str, object]:
+    def _mul(self, op: Mul) -> dict[str, Any]:
         return {"multiplier": product_multiplier(self.program, op), **_clamp(op)}
 
-    def _max_pool(self, op: MaxPool) -> dict[str, object]:
+    def _max_pool(self, op: MaxPool) -> dict[str, Any]:
         return {"kernel_h": op.kernel[0], "kernel_w": op.kernel[1], **_window(op)}
 
-    def _average_pool(self, op: AveragePool) -> dict[str, object]:
+    def _average_pool(self, op: AveragePool) -> dict[str, Any]:
         return {
             "kernel_h": op.kernel[0],
             "kernel_w": op.kernel[1],
@@ -325,41 +321,47 @@ class _Writer:
             **_clamp(op),
         }
 
-    def _lut(self, op: Lut) -> dict[str, object]:
+    def _lut(self, op: Lut) -> dict[str, Any]:
         return {"table": self.pool.array(op.table, "i1")}
 
-    def _prelu(self, op: PRelu) -> dict[str, object]:
+    def _prelu(self, op: PRelu) -> dict[str, Any]:
         positive, negative = prelu_multipliers(self.program, op)
         return {"multiplier": positive, "negative": self.pool.array(negative, "<f4"), **_clamp(op)}
 
-    def _softmax(self, op: Softmax) -> dict[str, object]:
+    def _softmax(self, op: Softmax) -> dict[str, Any]:
         return {
             "table": self.pool.array(op.table, "<u4"),
             "inverse_scale": inverse_scale(self.program, op),
             **_clamp(op),
         }
 
-    def _transpose(self, op: Transpose) -> dict[str, object]:
+    def _transpose(self, op: Transpose) -> dict[str, Any]:
         return {"perm": _perm(op.perm)}
 
-    def _slice(self, op: Slice) -> dict[str, object]:
+    def _slice(self, op: Slice) -> dict[str, Any]:
         return {"start": _filled(op.starts, 0), "step": _filled(op.steps, 1)}
 
-    def _pad(self, op: Pad) -> dict[str, object]:
+    def _pad(self, op: Pad) -> dict[str, Any]:
         return {"before": _filled(op.before, 0), "value": op.value}
 
-    def _concat(self, op: Concat) -> dict[str, object]:
+    def _concat(self, op: Concat) -> dict[str, Any]:
         return {"axis": op.axis}
 
-    def _resize(self, op: ResizeNearest) -> dict[str, object]:
+    def _resize(self, op: ResizeNearest) -> dict[str, Any]:
         return {"rows": self.pool.array(op.rows, "<u2"), "cols": self.pool.array(op.cols, "<u2")}
 
 
-def _no_params(writer: _Writer, op: Op) -> dict[str, object]:
+def _no_params(writer: _Writer, op: Op) -> dict[str, Any]:
     return {}
 
 
-_PARAMS: dict[Opcode, Callable[..., dict[str, object]]] = {
+def _tiles_fit_groups(tensor: Tensor, users: list[Op], tile_n: int) -> bool:
+    """Kernels read whole tiles, so none should straddle two groups."""
+    groups = {op.groups for op in users if isinstance(op, Conv2D)}
+    return all(g == 1 or tensor.shape[0] // g % tile_n == 0 for g in groups)
+
+
+_PARAMS: dict[Opcode, Callable[..., dict[str, Any]]] = {
     Opcode.QUANTIZE: _Writer._quantize,
     Opcode.DEQUANTIZE: _Writer._dequantize,
     Opcode.CONV2D: _Writer._conv2d,
@@ -391,11 +393,11 @@ def _perm(perm: tuple[int, ...]) -> list[int]:
     return _filled(perm, 0)
 
 
-def _clamp(op: Op) -> dict[str, object]:
+def _clamp(op: Accumulate | MatMul | Add | Mul | AveragePool | PRelu | Softmax) -> dict[str, Any]:
     return {"lo": op.lo, "hi": op.hi}
 
 
-def _window(op: Op) -> dict[str, object]:
+def _window(op: Conv2D | DepthwiseConv2D | MaxPool | AveragePool) -> dict[str, Any]:
     names_ = ("stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "pad_bottom", "pad_right")
     return dict(zip(names_, (*op.strides, *op.dilations, *op.pads), strict=True))
 

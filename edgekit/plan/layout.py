@@ -77,7 +77,8 @@ class _Problem:
             lambda i: (self.spans[i][0], -length[i]),
             lambda i: (-self.spans[i][1], -length[i]),
         ]
-        return [sorted(range(len(self.sizes)), key=lambda i, key=key: (*key(i), i)) for key in keys]
+        # sorted is stable: ties stay in index order.
+        return [sorted(range(len(self.sizes)), key=key) for key in keys]
 
     def lowest(self, item: int, offsets: Sequence[int]) -> int:
         """The lowest free offset for `item` among placed neighbours; -1 stands for not placed."""
