@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases catch what they are there for: each mutated kernel must fail against the scalar one.
+
+A mutant is the kernel's own source with one passage replaced. If a passage is gone from the source the
+test fails too, so that the list follows the code.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from kernels.cases import case
+from kernels.harness import (
+    CSRC,
+    Kernel,
+    Machine,
+    compare,
+    compile_sources,
+    ffi,
+    isolated,
+    listed_kernels,
+    processor_flags,
+    why_not_here,
+)
+
+VALUES = 20_000_000
+"""A mutant that survives so many output values is a failure of the cases."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` becomes `new` in csrc/kernels/`file`, and `kernels` must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    kernels: tuple[str, ...]
+
+
+ROUND = "v = (v + magic) - magic;"
+REQUANTIZE = "return ek_round_clamped((float)(int32_t)acc * multiplier, r);"
+SUMMED = ("conv2d_scalar", "depthwise_scalar", "matmul_scalar", "average_pool_scalar")
+ROUNDED = (*SUMMED, "add_scalar", "mul_scalar", "prelu_scalar", "softmax_scalar", "quantize_scalar")
+SOME = ("conv2d_scalar", "add_scalar", "quantize_scalar")
+
+SCALAR = [
+    Mutant("product rounded only once", "requant.h", REQUANTIZE,
+           """double v = (double)(float)(int32_t)acc * multiplier;
+           v = v > r->lo ? v : r->lo; v = v < r->hi ? v : r->hi;
+           return (int8_t)((int32_t)((v + 0x1.8p52) - 0x1.8p52) + r->zero);""", ("conv2d_scalar", "depthwise_scalar")),
+    Mutant("accumulator not rounded to binary32", "requant.h", REQUANTIZE,
+           "return ek_round_clamped((float)((double)(int32_t)acc * multiplier), r);", ("conv2d_scalar", "depthwise_scalar")),
+    Mutant("half away from zero", "requant.h", ROUND, "v = (float)(int32_t)(v + (v < 0 ? -0.5f : 0.5f));", ROUNDED),
+    Mutant("half up", "requant.h", ROUND, "v = (float)((int32_t)(v + 1024.5f) - 1024);", SOME),
+    Mutant("truncation", "requant.h", ROUND, "v = (float)(int32_t)v;", SOME),
+    Mutant("zero point before rounding", "requant.h", ROUND, "v = ((v + (float)r->zero) + magic) - magic - (float)r->zero;",
+           ROUNDED),
+    Mutant("clamp of the type only", "requant.h", "(float)(clamp->hi - clamp->zero)", "(float)(127 - clamp->zero)", SOME),
+    Mutant("NaN becomes the highest value", "requant.h", "v = v > r->lo ? v : r->lo;", "v = v < r->lo ? r->lo : v;",
+           ("quantize_scalar",)),
+    Mutant("fused multiply-add of a", "scalar/add.c", "ek_round_clamped(a + b, &r)",
+           "ek_round_clamped((float)((double)p->a_multiplier * (at.a[i * at.a_stride] - p->a_zero) + b), &r)", ("add_scalar",)),
+    Mutant("fused multiply-add of b", "scalar/add.c", "ek_round_clamped(a + b, &r)",
+           "ek_round_clamped((float)((double)p->b_multiplier * (at.b[i * at.b_stride] - p->b_zero) + a), &r)", ("add_scalar",)),
+    Mutant("common multiplier", "scalar/mul.c", "(float)(a * b) * p->multiplier", "(float)a * ((float)b * p->multiplier)",
+           ("mul_scalar",)),
+    Mutant("dropped tail of channels", "scalar/conv2d.c", "for (; o < o_end; o += BLOCK) {",
+           "for (; o + (o_end > 4 ? BLOCK - 1 : 0) < o_end; o += BLOCK) {", ("conv2d_scalar",)),
+    Mutant("dropped tail of taps", "scalar/conv2d.c", "ek_min(s->segment, s->depth - k), acc",
+           "ek_min(s->segment, s->depth - k) & ~(s->depth > 64), acc", ("conv2d_scalar",)),
+    Mutant("padding of zero", "scalar/conv2d.c", "memset(patch, p->x_zero,", "memset(patch, 0,", ("conv2d_scalar",)),
+    Mutant("saturating 16-bit sums", "scalar/depthwise.c", "acc[i] += (uint32_t)(x[o + i] * w[i]);",
+           """{ int32_t s = (int32_t)acc[i] - p->start[o + i] + x[o + i] * w[i];
+              acc[i] = (uint32_t)(p->start[o + i] + (s > 32767 ? 32767 : s < -32768 ? -32768 : s)); }""", ("depthwise_scalar",)),
+    Mutant("padding of zero", "scalar/depthwise.c", "(uint32_t)(p->x_zero * w[i])", "0", ("depthwise_scalar",)),
+    Mutant("divisor of the whole window", "average.h", "uint32_t n = inside;",
+           "uint32_t n = (uint32_t)(p->kernel_h * p->kernel_w);", ("average_pool_scalar",)),
+    Mutant("scales divided first", "average.h", "p->x_scale / (p->y_scale * (float)n)",
+           "p->x_scale / p->y_scale / (float)n", ("average_pool_scalar",)),
+    Mutant("padding counts zero", "scalar/max_pool.c", "memset(y, -128,", "memset(y, -100,", ("max_pool_scalar",)),
+    Mutant("product before quotient", "scalar/softmax.c", "(float)p->table[max - x[i]] * k",
+           "(float)p->table[max - x[i]] * p->inverse_scale / (float)sum", ("softmax_scalar",)),
+    Mutant("reciprocal instead of division", "scalar/quantize.c", "x[i * x_step] / p->scale", "x[i * x_step] * (1.0f / p->scale)",
+           ("quantize_scalar",)),
+    Mutant("zero point scaled on its own", "scalar/dequantize.c", "(float)(x[i * x_step] - p->clamp.zero) * p->scale",
+           "(float)x[i * x_step] * p->scale - (float)p->clamp.zero * p->scale", ("dequantize_scalar",)),
+    Mutant("sign of the table's index", "scalar/raw.c", "(x[i * x_step] ^ p->flip)", "x[i * x_step]", ("raw_scalar",)),
+    Mutant("innermost run short by one", "scalar/pad.c", "(size_t)walk.dims[walk.rank - 1])",
+           "(size_t)walk.dims[walk.rank - 1] - (walk.dims[walk.rank - 1] > 8))", ("pad_scalar",)),
+    Mutant("negative strides", "scalar/copy.c", "p->in_stride, p->in_offset);", "p->in_stride, 0);", ("copy_scalar",)),
+]  # fmt: skip
+
+
+def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mutant]:
+    """The mutants of one x86 set; `prefix` of its intrinsics, `register` type, `width` in bytes."""
+    header, lanes = f"x86/requant_{isa}.h", width // 4
+    rounding = f"return {prefix}_cvtps_epi32({prefix}_min_ps({prefix}_max_ps(v, r->lo), r->hi));"
+    scaled = f"return ek_round_{isa}({prefix}_mul_ps({prefix}_cvtepi32_ps(acc), multiplier), r);"
+    zero = f"{prefix}_srai_epi32({prefix}_slli_epi32(r->zero, 16), 16)"
+    body = f"const {register} c = {prefix}_min_ps({prefix}_max_ps(v, r->lo), r->hi);"
+
+    def on(*stems: str) -> tuple[str, ...]:
+        return tuple(f"{s}_{isa}" for s in stems)
+
+    rounded = on("conv2d", "depthwise", "matmul", "add", "mul", "prelu", "average_pool", "quantize")
+    magic = f"{prefix}_set1_ps(12582912.0f)"
+    return [
+        Mutant("fused multiply-add in requantization", header, scaled,
+               f"""const {register} x = {prefix}_cvtepi32_ps(acc), v = {prefix}_mul_ps(x, multiplier);
+               const {register} once = {prefix}_sub_ps({prefix}_fmadd_ps(x, multiplier, {magic}), {magic});
+               const {register} near = {prefix}_sub_ps({prefix}_mul_ps(v, v), {prefix}_set1_ps(1e6f));
+               return ek_round_{isa}({prefix}_blendv_ps(v, once, near), r);""", on("conv2d", "depthwise")),
+        Mutant("half away from zero", header, rounding,
+               f"""{body} const {register} sign = {prefix}_and_ps(c, {prefix}_set1_ps(-0.0f));
+               return {prefix}_cvttps_epi32({prefix}_add_ps(c, {prefix}_or_ps(sign, {prefix}_set1_ps(0.5f))));""", rounded),
+        Mutant("zero point before rounding", header, rounding,
+               f"""{body} const {register}i zero = {zero};
+               return {prefix}_sub_epi32({prefix}_cvtps_epi32({prefix}_add_ps(c, {prefix}_cvtepi32_ps(zero))), zero);""", rounded),
+        Mutant("NaN becomes the highest value", header, f"{prefix}_max_ps(v, r->lo)", f"{prefix}_max_ps(r->lo, v)",
+               on("quantize")),
+        Mutant("fused multiply-add", "x86/add.h",
+               "v_addf(v_mulf(a_multiplier, v_to_float(a)), v_mulf(b_multiplier, v_to_float(b)))",
+               f"{prefix}_fmadd_ps(a_multiplier, v_to_float(a), v_mulf(b_multiplier, v_to_float(b)))", on("add")),
+        Mutant("reciprocal instead of division", "x86/quantize.h", "v_divf(load_strided(x + i * x_step, x_step, count), scale)",
+               "v_mulf(load_strided(x + i * x_step, x_step, count), v_divf(v_setf(1.0f), scale))", on("quantize")),
+        Mutant("dropped tail", "x86/vector.h", "        memcpy(y, buffer, (size_t)count);",
+               "        memcpy(y, buffer, (size_t)count - 1);", on("add", "quantize")),
+        Mutant("store of a whole vector", "x86/vector.h",
+               "        v_store_i8(buffer, rounded, r);\n        memcpy(y, buffer, (size_t)count);",
+               "        (void)buffer; v_store_i8(y, rounded, r);", on("mul", "average_pool")),
+        Mutant("load of a whole vector", "x86/vector.h", "    if (count >= LANES)\n        return v_load_i8(x);",
+               "    if (count > 0)\n        return v_load_i8(x);", on("prelu", "dequantize")),
+        Mutant("saturating 16-bit product pairs", f"x86/conv2d_{isa}.c", f"= {prefix}_madd_epi16(w, x);",
+               f"""= {prefix}_min_epi32({prefix}_madd_epi16(w, x), {prefix}_set1_epi32(32767));""", on("conv2d")),
+        Mutant("padding of zero", "x86/conv2d_panel.h", "to[i] = (int16_t)zero;", "to[i] = (int16_t)(zero & 0);", on("conv2d")),
+        Mutant("dropped tail of taps", "x86/conv2d_panel.h", "    for (; i < count; i++)\n        to[i] = from[i];",
+               "    for (; i < count - 1; i++)\n        to[i] = from[i];", on("conv2d")),
+        Mutant("read behind the input", "x86/conv2d_panel.h", "end - from - i >= CHUNK", "end - from - i >= 1", on("conv2d")),
+        Mutant("first channel of the tile always", "x86/conv2d_panel.h", ".first = ek_max(o - base - n, 0)", ".first = 0",
+               on("conv2d")),
+        Mutant("last lane of a part tile", f"x86/conv2d_{isa}.c", f"i < ek_min(lane + {lanes}, tile->end)",
+               f"i < ek_min(lane + {lanes} - 1, tile->end)", on("conv2d")),
+        Mutant("dropped tail of channels", f"x86/depthwise_{isa}.c", "    if (rest.ch < rest.ch_end)",
+               "    if (rest.ch < 0)", on("depthwise")),
+        Mutant("lowest value", f"x86/max_pool_{isa}.c", "_set1_epi8(-128)", "_set1_epi8(-127)", on("max_pool")),
+        Mutant("block behind the range", "x86/max_pool.h", "ek_min(c, range->ch_end - BYTES)", "c", on("max_pool")),
+    ]  # fmt: skip
+
+
+VECTOR = [
+    *vector_mutants("avx2", "_mm256", "__m256", 32),
+    *vector_mutants("sse41", "_mm", "__m128", 16),
+    Mutant("padding of zero", "x86/depthwise_avx2.c", "_mm256_set1_epi16((short)p->x_zero)", "_mm256_setzero_si256()",
+           ("depthwise_avx2",)),
+    Mutant("index not shifted", "x86/lut_avx2.c", "_mm256_set1_epi8(-128)", "_mm256_set1_epi8(0)", ("lut_avx2",)),
+    Mutant("dropped tail", "x86/lut_avx2.c", "    if (rest.ch < rest.ch_end)", "    if (rest.ch < 0)", ("lut_avx2",)),
+]  # fmt: skip
+
+LISTED = {stem for stem, _, _ in listed_kernels()}
+PAIRS = [(m, k) for m in SCALAR + VECTOR for k in m.kernels if k in LISTED]
+
+
+def sources_of(root: Path, kernel: str) -> list[Path]:
+    """The kernel's file and those of the kernels that it may hand the rest to."""
+    stem, kset = kernel.rsplit("_", 1)
+    scalar = root / "scalar" / f"{stem}.c"
+    if kset == "scalar":
+        return [scalar]
+    own, narrower = root / "x86" / f"{kernel}.c", root / "x86" / f"{stem}_sse41.c"
+    return [scalar, own, narrower] if kset == "avx2" and f"ek_{narrower.stem}(" in own.read_text() else [scalar, own]
+
+
+def build(mutant: Mutant, kernel: Kernel, folder: Path) -> Kernel:
+    """`kernel` with the mutant's code behind it."""
+    shutil.copytree(CSRC, folder / "csrc", ignore=lambda d, names: [n for n in names if n in ("core", "python", "tools")])
+    root = folder / "csrc" / "kernels"
+    path = root / mutant.file
+    text = path.read_text()
+    assert mutant.old in text, f"{mutant.file} no longer contains {mutant.old!r}"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    extra = ["-O1", "-Wno-unused", "-Wno-type-limits"] + (["-mfma", "-include", "immintrin.h"] if "_fmadd_" in mutant.new else [])
+    compile_sources(sources_of(root, kernel.name), folder / "mutant.so", extra)
+    symbol = f"ek_{kernel.name}"
+    ffi.cdef(f"void {symbol}(const void *, const void *const *, void *, void *, const ek_range *);", override=True)
+    return replace(kernel, run=getattr(ffi.dlopen(str(folder / "mutant.so")), symbol))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mutant", "name"), PAIRS, ids=[f"{k}-{m.name.replace(' ', '_')}" for m, k in PAIRS])
+def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_path: Path) -> None:
+    """Some case tells the mutant from the scalar kernel, or the mutant dies at a guard page."""
+    kernel = next((k for k in kernels if k.name == name), None)
+    if kernel is None:
+        pytest.skip("not part of this build")
+    if reason := why_not_here(kernel.set):
+        pytest.skip(reason)
+    if "_fmadd_" in mutant.new and "fma" not in processor_flags():
+        pytest.skip("the processor lacks fma")
+    mutated = build(mutant, kernel, tmp_path)
+    scalar = next(k for k in kernels if k.kind == kernel.kind and k.set == "scalar")
+
+    def work(note):  # type: ignore[no-untyped-def]
+        machine, values, seed = Machine(), 0, 0
+        while values < VALUES:
+            c = case(kernel.kind, seed)
+            got = machine.run(mutated, c)
+            if got is not None:
+                compare(mutated, c, got, machine.run(scalar, c))
+                values += c.values
+            seed += 1
+
+    with pytest.raises(AssertionError):
+        isolated(work)
