@@ -62,6 +62,8 @@ def command(
         rows = [(b.name, b.values, b.mismatches, b.tensors, b.digest[:16]) for b in report.backends]
         print_table(["backend", "values compared", "mismatches", "tensors", "digest"], rows)
         print_fields([("samples", report.samples), ("expected", report.expected)])
-        print_fields([(f"skipped {name}", why) for name, why in report.skipped.items()])
+        for why in dict.fromkeys(report.skipped.values()):
+            names = [name for name, reason in report.skipped.items() if reason == why]
+            print_fields([("skipped", f"{', '.join(names)}: {why}")])
     if not report.ok:
         raise CheckError(f"{model}: {report.problems()[0]}")
