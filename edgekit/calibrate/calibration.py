@@ -12,6 +12,7 @@ import onnx
 
 from edgekit.calibrate.bounds import propagate
 from edgekit.calibrate.observers import METHODS, Histogram, Range
+from edgekit.calibrate.patches import LAYERS, Patches
 from edgekit.calibrate.taps import Taps
 from edgekit.data import Batch, Dataset
 from edgekit.errors import DataError, ModelError
@@ -27,13 +28,13 @@ class Calibration:
 
     Attributes:
         ranges: value name -> (lo, hi) to represent, for every activation of the graph.
-        means: value name -> float64[C], the mean by channel (last dimension) of what a Conv,
-            DepthwiseConv or Dense reads. Empty where no data was given.
+        patches: output value of a Conv, DepthwiseConv or Dense -> a sample of what it reads, one row per
+            output position: float32[R, KH, KW, C], or [R, K]. Empty where no data was given.
         samples: number of samples seen; 0 without data.
     """
 
     ranges: dict[str, Range]
-    means: dict[str, np.ndarray] = field(default_factory=dict)
+    patches: dict[str, np.ndarray] = field(default_factory=dict)
     samples: int = 0
 
 
@@ -62,14 +63,14 @@ def calibrate(
     choose = METHODS[method]
     chosen = {source: choose(h) for source, h in watch.histograms.items()}
     ranges = {v.name: chosen[v.source] for v in sourced(graph) if v.source is not None}
-    return Calibration(propagate(graph, ranges), watch.means(), data.samples)
+    return Calibration(propagate(graph, ranges), watch.rows(), data.samples)
 
 
 def observe(
     graph: Graph, model: onnx.ModelProto, data: Dataset, progress: Progress | None = None
 ) -> Observations:
     """Streams `data` once per pass of the taps and watches every value that has a source."""
-    watch = Observations(graph, sourced(graph))
+    watch = Observations(graph, sourced(graph), data.samples)
     taps = Taps(model, watch.sizes)
     total, done = data.samples * taps.passes, 0
     for index in range(taps.passes):
@@ -88,42 +89,45 @@ def sourced(graph: Graph) -> list[Value]:
 
 
 class Observations:
-    """Histograms by ONNX tensor, and sums by channel of what layers with weights read."""
+    """Histograms by ONNX tensor, and samples of what layers with weights read."""
 
-    def __init__(self, graph: Graph, values: Iterable[Value]) -> None:
-        read = {n.inputs[0] for n in graph.nodes if n.op in ("Conv", "DepthwiseConv", "Dense")}
+    def __init__(self, graph: Graph, values: Iterable[Value], samples: int) -> None:
+        layers = [n for n in graph.nodes if n.op in LAYERS]
         self.sizes: dict[str, int] = {}
         self.histograms: dict[str, Histogram] = {}
-        self._averaged: dict[str, list[Value]] = {}
-        self._sums: dict[str, np.ndarray] = {}
-        self._counts: dict[str, int] = {}
+        self._readers: dict[str, list[tuple[Value, list[tuple[str, Patches]]]]] = {}
         for value in values:
             source = value.source or ""
             self.sizes[source] = math.prod(value.shape)
             self.histograms[source] = Histogram()
-            if value.name in read:
-                self._averaged.setdefault(source, []).append(value)
+            readers = [
+                (n.outputs[0], Patches(graph, n, samples, len(layers)))
+                for n in layers
+                if n.inputs[0] == value.name
+            ]
+            if readers:
+                self._readers.setdefault(source, []).append((value, readers))
 
     def add(self, source: str, array: np.ndarray, batch: Batch) -> None:
-        """Counts one execution's tensor; rows that only fill up a fixed batch are left out."""
+        """Counts one execution's tensor; samples that only fill up a fixed batch are left out."""
         if not np.isfinite(array).all():
             raise ModelError(
                 f"tensor '{source}' of the float model overflows (NaN or Inf) on calibration samples "
                 f"{batch.first} to {batch.first + batch.count - 1}; check --input-mean/--input-std and the data"
             )
-        for value in self._averaged.get(source, ()):
-            self._average(value, array)
+        for value, readers in self._readers.get(source, ()):
+            here = array if value.source_perm is None else array.transpose(value.source_perm)
+            for _, patches in readers:
+                patches.add(here, batch.count)
         fixed = len(next(iter(batch.inputs.values())))
         real = array[: batch.count] if array.ndim and len(array) == fixed else array
         self.histograms[source].add(np.asarray(real, np.float32))
 
-    def means(self) -> dict[str, np.ndarray]:
-        """value name -> float64[C]"""
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
-
-    def _average(self, value: Value, array: np.ndarray) -> None:
-        if value.source_perm is not None:
-            array = array.transpose(value.source_perm)
-        rows = array.reshape(-1, value.shape[-1])
-        self._sums[value.name] = self._sums.get(value.name, 0.0) + rows.sum(axis=0, dtype=np.float64)
-        self._counts[value.name] = self._counts.get(value.name, 0) + len(rows)
+    def rows(self) -> dict[str, np.ndarray]:
+        """Output value of a layer -> rows of its input."""
+        return {
+            name: patches.rows()
+            for pairs in self._readers.values()
+            for _, readers in pairs
+            for name, patches in readers
+        }

@@ -51,7 +51,8 @@ class Options:
         io_layout: "onnx", or "nhwc" for images as cameras give them.
         preprocessing: recorded as a table for raw 8-bit inputs where given.
         raw_dtypes: input name -> element type of its raw data; uint8 where not said.
-        bias_correction: compensate the mean error of quantized weights; needs calibration data.
+        bias_correction: compensate the mean error of a layer's quantized weights and inputs.
+        output_rounding: round weights so that a layer's outputs change least. Both need calibration data.
     """
 
     io: Literal["float", "int8"] = "float"
@@ -59,6 +60,7 @@ class Options:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     raw_dtypes: Mapping[str, Dtype] = field(default_factory=dict)
     bias_correction: bool = True
+    output_rounding: bool = True
 
 
 class Lowering:
@@ -67,7 +69,7 @@ class Lowering:
     Attributes:
         program: under construction.
         quants: value name -> its quantization.
-        means: value name -> float64[C], mean by channel of what layers with weights read.
+        patches: output value of a layer with weights -> a sample of what it reads.
         done: ids of the nodes that ports have taken over.
         outputs: output name -> the value it reads and the order of its dimensions outside.
     """
@@ -76,10 +78,10 @@ class Lowering:
         self,
         graph: Graph,
         ranges: Mapping[str, tuple[float, float]],
-        means: Mapping[str, np.ndarray],
+        patches: Mapping[str, np.ndarray],
         options: Options,
     ) -> None:
-        self.graph, self.options, self.means = graph, options, means
+        self.graph, self.options, self.patches = graph, options, patches
         self.groups = Groups(graph)
         self.quants = _choose_quants(graph, self.groups, ranges)
         self.warnings: list[str] = []

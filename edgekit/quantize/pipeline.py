@@ -31,6 +31,7 @@ def quantize_model(
     io: Literal["float", "int8"] = "float",
     io_layout: Literal["onnx", "nhwc"] = "onnx",
     bias_correction: bool = True,
+    output_rounding: bool = True,
     seed: int = 0,
     warnings: list[str] | None = None,
     progress: Progress | None = None,
@@ -46,7 +47,8 @@ def quantize_model(
         preprocessing: given where data is raw; recorded as a table at the inputs.
         io: "float", or "int8" to keep inputs and outputs quantized.
         io_layout: "onnx", or "nhwc" for image inputs and outputs.
-        bias_correction: compensate the mean error of quantized weights.
+        bias_correction: compensate the mean error of a layer's quantized weights and inputs.
+        output_rounding: round weights so that a layer's outputs change least, rather than each to nearest.
         seed: of the synthetic input where there is no data.
         warnings: receives what the user should know.
         progress: called while data streams.
@@ -70,7 +72,7 @@ def quantize_model(
         learned = calibrate_without_data(
             graph, imported.model, specs, preprocessing, seed=seed, warnings=notes, progress=progress
         )
-    options = Options(io, io_layout, preprocessing, raw_dtypes, bias_correction)
+    options = Options(io, io_layout, preprocessing, raw_dtypes, bias_correction, output_rounding)
     return quantize(graph, learned, options, notes)
 
 
@@ -89,7 +91,7 @@ def quantize(
     """
     options = options or Options()
     ranges = {**calibration.ranges, **_exact_ranges(graph, options)}
-    lowering = Lowering(graph, ranges, calibration.means, options)
+    lowering = Lowering(graph, ranges, calibration.patches, options)
     program = lowering.run()
     if warnings is not None:
         warnings.extend(lowering.warnings)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.format.schema import SCALE_MAX, SCALE_MIN
 from edgekit.program import Quant
+from edgekit.quantize.rounding import nearest
 from edgekit.quantize.scales import ACCUMULATOR_MAX, BIAS_MAX, W_MAX, distance
+
+Rounding = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _ROUNDS = 64
 """Bound on the search for scales; each round raises at least one of them."""
@@ -31,7 +35,9 @@ class QuantizedWeights:
     reach: np.ndarray
 
 
-def quantize_weights(name: str, w: np.ndarray, b: np.ndarray, x: Quant, y: Quant) -> QuantizedWeights:
+def quantize_weights(
+    name: str, w: np.ndarray, b: np.ndarray, x: Quant, y: Quant, rounding: Rounding = nearest
+) -> QuantizedWeights:
     """Quantizes a layer's weights, one scale per output channel.
 
     A scale is the largest of: max|w| / 127; the smallest at which |bias| <= 2^30; the smallest at which
@@ -43,6 +49,7 @@ def quantize_weights(name: str, w: np.ndarray, b: np.ndarray, x: Quant, y: Quant
         w: float[O, K].
         b: float[O].
         x, y: of the layer's input and output.
+        rounding: weights and scale [O, 1] -> whole numbers.
 
     Raises:
         ModelError: no scale in the permitted range is large enough.
@@ -53,7 +60,7 @@ def quantize_weights(name: str, w: np.ndarray, b: np.ndarray, x: Quant, y: Quant
     scale = np.maximum(scale, np.abs(b) / (sx * BIAS_MAX))
     scale = np.maximum(scale, _smallest_scale(sx, float(y.scale)))
     for _ in range(_ROUNDS):
-        result = _at_scale(w, b, x, _round_up(scale))
+        result = _at_scale(w, b, x, _round_up(scale), rounding)
         excess = np.maximum(result.reach / ACCUMULATOR_MAX, np.abs(result.bias.astype(np.float64)) / BIAS_MAX)
         if np.all(excess <= 1.0):
             break
@@ -90,9 +97,11 @@ def _round_up(scale: np.ndarray) -> np.ndarray:
     return np.where(low, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
-def _at_scale(w: np.ndarray, b: np.ndarray, x: Quant, scale: np.ndarray) -> QuantizedWeights:
+def _at_scale(
+    w: np.ndarray, b: np.ndarray, x: Quant, scale: np.ndarray, rounding: Rounding
+) -> QuantizedWeights:
     wide = scale.astype(np.float64)
-    q = np.clip(np.rint(w / wide[:, None]), -W_MAX, W_MAX)
+    q = rounding(w, wide[:, None])
     bias = np.rint(b / (float(x.scale) * wide))
     reach = np.abs(q).sum(axis=1) * distance(x) + np.abs(bias)
     return QuantizedWeights(q.astype(np.int8), bias, scale, reach)

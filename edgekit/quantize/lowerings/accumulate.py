@@ -10,7 +10,11 @@ from edgekit.graph import Node
 from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul
 from edgekit.quantize import scales
 from edgekit.quantize.lowering import Lowering, lowers
+from edgekit.quantize.rounding import OutputRounding, nearest
 from edgekit.quantize.weights import QuantizedWeights, quantize_weights
+
+MAX_ROUNDING_DEPTH = 1536
+"""Inputs per output up to which weights are rounded with regard to outputs; the cost grows cubically."""
 
 
 @lowers("Conv")
@@ -18,10 +22,11 @@ def conv(low: Lowering, node: Node) -> None:
     """w[O,KH,KW,C/groups]"""
     w, b = _weights(low, node)
     groups = int(node.attrs.get("groups", 1))
-    mean = low.means.get(node.inputs[0])
-    # What each output channel sees: the channels of its own group.
-    seen = None if mean is None else np.repeat(mean.reshape(groups, 1, 1, -1), len(w) // groups, axis=0)
-    quantized = quantize_layer(low, node, w, b, seen)
+    patches = low.patches.get(node.outputs[0])
+    if patches is not None:
+        channels = patches.shape[-1] // groups
+        patches = np.moveaxis(patches.reshape(*patches.shape[:-1], groups, channels), -2, 0)
+    quantized = quantize_layer(low, node, w, b, patches)
     low.emit(
         Conv2D(
             node.name,
@@ -40,10 +45,9 @@ def conv(low: Lowering, node: Node) -> None:
 def depthwise_conv(low: Lowering, node: Node) -> None:
     """w[KH,KW,O]; output channel o reads input channel o // (O // C)."""
     w, b = _weights(low, node)
-    outputs = w.shape[-1]
-    mean = low.means.get(node.inputs[0])
-    seen = None if mean is None else np.repeat(mean, outputs // mean.size).reshape(-1, 1, 1)
-    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, seen, window(node))
+    patches = low.patches.get(node.outputs[0])
+    grouped = None if patches is None else np.moveaxis(patches, -1, 0)
+    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, grouped, window(node))
 
 
 def affine(low: Lowering, node: Node, scale: np.ndarray, offset: np.ndarray) -> None:
@@ -52,9 +56,9 @@ def affine(low: Lowering, node: Node, scale: np.ndarray, offset: np.ndarray) -> 
 
 
 def _emit_depthwise(
-    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, seen: np.ndarray | None, geometry: dict
+    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, patches: np.ndarray | None, geometry: dict
 ) -> None:
-    quantized = quantize_layer(low, node, w, b, seen)
+    quantized = quantize_layer(low, node, w, b, patches)
     canonical = np.moveaxis(quantized.weights.reshape(w.shape), 0, -1)
     stem = node.inputs[1] if node.op == "DepthwiseConv" else f"{node.name}_weights"
     low.emit(
@@ -74,7 +78,8 @@ def _emit_depthwise(
 def dense(low: Lowering, node: Node) -> None:
     """w[O,K]"""
     w, b = _weights(low, node)
-    quantized = quantize_layer(low, node, w, b, low.means.get(node.inputs[0]))
+    patches = low.patches.get(node.outputs[0])
+    quantized = quantize_layer(low, node, w, b, None if patches is None else patches[None])
     low.emit(
         Dense(
             node.name,
@@ -105,34 +110,49 @@ def matmul(low: Lowering, node: Node) -> None:
 
 
 def quantize_layer(
-    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, seen: np.ndarray | None
+    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, patches: np.ndarray | None
 ) -> QuantizedWeights:
-    """Weights and corrected bias of a layer.
+    """Weights and bias of a layer.
 
     Args:
-        w: float[O, ...].
+        w: float[O, ...], output channels in order of groups.
         b: float[O].
-        seen: mean of the inputs, broadcasting to `w`; None where unknown.
+        patches: what each group reads, float[G, R, ...]; None where unknown.
     """
     x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
     flat = np.asarray(w, np.float64).reshape(len(w), -1)
-    quantized = quantize_weights(node.name, flat, b, x, y)
-    if low.options.bias_correction and seen is not None:
-        means = np.broadcast_to(seen, w.shape).reshape(flat.shape)
-        quantized = quantize_weights(node.name, flat, b + _mean_error(flat, quantized, means), x, y)
+    if patches is None or not patches.shape[1]:
+        quantized = quantize_weights(node.name, flat, b, x, y)
+    else:
+        rows = patches.reshape(*patches.shape[:2], -1).astype(np.float64)
+        seen = scales.dequantize(scales.quantize(rows, x), x)
+        rounding = OutputRounding(seen) if _worth_rounding(low, flat) else nearest
+        quantized = quantize_weights(node.name, flat, b, x, y, rounding)
+        if low.options.bias_correction:
+            b = b + _mean_error(flat, quantized, rows.mean(axis=1), seen.mean(axis=1))
+            quantized = quantize_weights(node.name, flat, b, x, y, rounding)
     multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
     low.check_multipliers(node, multiplier, quantized.reach)
     return quantized
 
 
-def _mean_error(w: np.ndarray, quantized: QuantizedWeights, means: np.ndarray) -> np.ndarray:
-    """What rounding the weights takes from the mean of each output channel, float64[O].
+def _worth_rounding(low: Lowering, w: np.ndarray) -> bool:
+    return low.options.output_rounding and w.shape[1] <= MAX_ROUNDING_DEPTH
+
+
+def _mean_error(w: np.ndarray, quantized: QuantizedWeights, mean: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What rounding weights and inputs takes from the mean of each output channel, float64[O].
 
     Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019),
     section 4.2, with means from data.
+
+    Args:
+        mean, seen: float[G, K], the mean of the inputs before and after quantization.
     """
-    error = w - quantized.weights * quantized.scale.astype(np.float64)[:, None]
-    return (error * means).sum(axis=1)
+    groups = len(mean)
+    exact = np.einsum("gok,gk->go", w.reshape(groups, -1, w.shape[1]), mean)
+    rounded = quantized.weights * quantized.scale.astype(np.float64)[:, None]
+    return (exact - np.einsum("gok,gk->go", rounded.reshape(groups, -1, w.shape[1]), seen)).reshape(-1)
 
 
 def window(node: Node) -> dict:

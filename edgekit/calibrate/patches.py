@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sample of what each layer with weights reads: inputs of single output positions.
+
+The quantizer rounds weights and corrects biases against them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgekit.graph import Graph, Node
+
+LAYERS = ("Conv", "DepthwiseConv", "Dense")
+LAYER_VALUES = 2**20
+"""Values kept per layer at most."""
+_TOTAL_VALUES = 2**26
+_MAX_ROWS = 4096
+
+
+class Patches:
+    """Random rows [KH, KW, C], or [K] for Dense, of one layer's input, streamed.
+
+    Args:
+        graph: holds `node`.
+        node: a Conv, DepthwiseConv or Dense.
+        samples: how many samples will stream; rows are spread evenly over them.
+        layers: number of layers that share the memory.
+    """
+
+    def __init__(self, graph: Graph, node: Node, samples: int, layers: int) -> None:
+        self._node = node
+        w = graph.constant(node.inputs[1])
+        assert w is not None
+        self._kernel = _kernel(node, w)
+        self._x_shape = graph.values[node.inputs[0]].shape
+        self._y_shape = graph.values[node.outputs[0]].shape
+        size = math.prod(self._kernel) * self._x_shape[-1]
+        limit = min(LAYER_VALUES, _TOTAL_VALUES // max(layers, 1))
+        self._wanted = max(min(limit // max(size, 1), _MAX_ROWS), 1)
+        self._samples = max(samples, 1)
+        self._seen = 0
+        self._rows: list[np.ndarray] = []
+        self._count = 0
+        self._rng = np.random.default_rng(0)
+
+    def add(self, x: np.ndarray, count: int) -> None:
+        """Takes its share of rows from one execution's input, of which `count` samples are real."""
+        self._seen += count
+        due = min(self._wanted * self._seen // self._samples, self._wanted) - self._count
+        if due <= 0:
+            return
+        x = x.reshape(self._x_shape)
+        real = count if len(x) >= count and self._node.op != "Dense" else None
+        rows = self._dense(x, due) if self._node.op == "Dense" else self._windows(x[:real], due)
+        self._rows.append(rows)
+        self._count += len(rows)
+
+    def rows(self) -> np.ndarray:
+        """float32[R, KH, KW, C] or [R, K]"""
+        return (
+            np.concatenate(self._rows)
+            if self._rows
+            else np.zeros((0, *self._kernel, self._x_shape[-1]), np.float32)
+        )
+
+    def _dense(self, x: np.ndarray, due: int) -> np.ndarray:
+        flat = x.reshape(-1, x.shape[-1])
+        return flat[self._rng.permutation(len(flat))[:due]].astype(np.float32)
+
+    def _windows(self, x: np.ndarray, due: int) -> np.ndarray:
+        """Inputs under random output positions; zero outside of the image."""
+        n, height, width, _ = x.shape
+        positions = n * self._y_shape[1] * self._y_shape[2]
+        picked = self._rng.permutation(positions)[:due]
+        image, oh, ow = np.unravel_index(picked, (n, self._y_shape[1], self._y_shape[2]))
+        (sh, sw), (dh, dw) = self._node.attrs["strides"], self._node.attrs["dilations"]
+        top, left = self._node.attrs["pads"][:2]
+        rows = oh[:, None] * sh - top + np.arange(self._kernel[0]) * dh
+        cols = ow[:, None] * sw - left + np.arange(self._kernel[1]) * dw
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((cols >= 0) & (cols < width))[:, None, :]
+        taken = x[
+            image[:, None, None], rows.clip(0, height - 1)[:, :, None], cols.clip(0, width - 1)[:, None, :]
+        ]
+        return np.where(inside[..., None], taken, 0).astype(np.float32)
+
+
+def _kernel(node: Node, w: np.ndarray) -> tuple[int, ...]:
+    if node.op == "Conv":
+        return w.shape[1], w.shape[2]
+    return w.shape[:2] if node.op == "DepthwiseConv" else ()
