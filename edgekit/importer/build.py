@@ -172,8 +172,7 @@ class _Builder:
             raise Unsupported(f"tensor '{empty[0]}' is empty", "remove it from the model")
 
     def _report(self, proto: onnx.NodeProto, problem: Unsupported) -> None:
-        name = proto.name or f"writing {', '.join(o for o in proto.output if o)}"
-        self.problems.append(f"node '{name}' ({proto.op_type}): {problem.reason}; {problem.remedy}")
+        self.problems.append(f"node '{proto.name}' ({proto.op_type}): {problem.reason}; {problem.remedy}")
 
     def _message(self) -> str:
         if len(self.problems) == 1:

@@ -223,15 +223,18 @@ def _first_line(error: Exception) -> str:
 
 def _normalize(model: onnx.ModelProto) -> None:
     """One spelling: an IR version that ONNX Runtime reads, domain "" for the standard operators,
-    a name for one node only, no inputs that are initializers (IR 3)."""
+    a name of its own for every node, no inputs that are initializers (IR 3)."""
     model.ir_version = RUNTIME_IR_VERSION
     for opset in model.opset_import:
         opset.domain = "" if opset.domain in STANDARD_DOMAINS else opset.domain
     names: set[str] = set()
     for node in model.graph.node:
         node.domain = "" if node.domain in STANDARD_DOMAINS else node.domain
-        if node.name in names and node.output:
-            node.name = f"{node.name} ({node.output[0]})"
+        output = next(iter(node.output), "")
+        if not node.name:
+            node.name = output
+        elif node.name in names:
+            node.name = f"{node.name} ({output})"
         names.update([node.name] if node.name else [])
     constants = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]

@@ -36,8 +36,7 @@ class OnnxNode:
         while inputs and not inputs[-1]:
             inputs.pop()
         attrs = {a.name: _decode(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
-        name = proto.name or next((o for o in proto.output if o), proto.op_type)
-        return cls(proto.op_type, name, inputs, list(proto.output), attrs, opset)
+        return cls(proto.op_type, proto.name, inputs, list(proto.output), attrs, opset)
 
     def input(self, index: int) -> str | None:
         """The name of an optional input; None where it is left out."""
@@ -129,7 +128,8 @@ class Context:
         Raises:
             Unsupported: NaN or infinity among the data.
         """
-        data = np.ascontiguousarray(data, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            data = np.ascontiguousarray(data, dtype=np.float32)
         if not np.isfinite(data).all():
             raise Unsupported("a constant holds NaN or infinity", "train or export the model again")
         name = self.graph.fresh(stem)

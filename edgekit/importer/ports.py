@@ -28,6 +28,8 @@ INTEGERS = (
     TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16,
     TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64, TensorProto.UINT64,
 )  # fmt: skip
+SETTLED_OPSET = 21
+"""Up to here every ONNX Runtime of the last years is complete."""
 TYPE_ATTRIBUTES = ("to", "dtype", "stash_type", "output_dtype")
 
 
@@ -95,25 +97,30 @@ def _accept_integers(
 
 
 def lower_opset(path: Path, model: onnx.ModelProto) -> None:
-    """Declares the opset that ONNX Runtime knows where the model's operators have not changed since.
+    """Declares the oldest opset, from SETTLED_OPSET on, in which the model means the same.
+
+    ONNX Runtime lags behind ONNX, and it expands operators that ONNX defines by others (Swish) in the
+    opset that brought them only.
 
     Raises:
         ModelError: a node needs a definition that ONNX Runtime does not have yet.
     """
     declared = opset_of(model)
-    newest = newest_opset(MAX_OPSET)
-    if declared <= newest:
+    if declared <= SETTLED_OPSET:
         return
+    newest, needed = newest_opset(MAX_OPSET), SETTLED_OPSET
     for node in model.graph.node:
         if node.domain or not onnx.defs.has(node.op_type, declared, ""):
             continue
-        if onnx.defs.get_schema(node.op_type, declared, "").since_version > newest:
+        since = onnx.defs.get_schema(node.op_type, declared, "").since_version
+        needed = max(needed, since)
+        if since > newest:
             raise ModelError(
-                f"{path}: node '{node.name}' ({node.op_type}) has its meaning of opset {declared}, ONNX Runtime "
+                f"{path}: node '{node.name}' ({node.op_type}) has its meaning of opset {since}, ONNX Runtime "
                 f"{onnxruntime.__version__} knows opset {newest}; export the model with opset_version=17"
             )
     for opset in model.opset_import:
-        opset.version = newest if opset.domain == "" else opset.version
+        opset.version = needed if opset.domain == "" else opset.version
 
 
 def pin_inputs(

@@ -524,7 +524,7 @@ def test_all_unsupported_nodes_are_listed(tmp_path: Path) -> None:
         "  node 'the_lstm' (LSTM): the operator is not supported; recurrent layers are not supported; use "
         "convolutions over time",
         "  node 'the_argmax' (ArgMax): the operator is not supported; do it outside of the model, on its float outputs",
-        "  node 'writing c' (Fancy): domain 'com.example' is not supported; export with standard ONNX operators only",
+        "  node 'c' (Fancy): domain 'com.example' is not supported; export with standard ONNX operators only",
         "  node 'the_convtranspose' (ConvTranspose): the operator is not supported; use Resize (nearest) and Conv",
         "  node 'the_div' (Div): it divides two computed tensors; only constants can divide or be divided",
     ]

@@ -11,7 +11,7 @@ import pytest
 from importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.importer import load, simplify
+from edgekit.importer import load, ports, simplify
 from edgekit.importer.check import MAX_OPSET
 from edgekit.importer.session import create_session
 from edgekit.importer.support import DOCUMENT, table
@@ -227,6 +227,27 @@ def test_every_opset(tmp_path: Path, opset: int) -> None:
     constants = {"w": np.ones((2, 3, 3, 3)), "g": np.ones((32, 2)) / 32, "z": np.zeros(2)}
     proto = model(nodes, {"x": [1, 3, 8, 8]}, ["y"], constants, opset, ir_version=10)
     compare(import_model(tmp_path, proto), opset)
+
+
+@pytest.mark.parametrize("opset", [24, 25, MAX_OPSET])
+def test_newer_opset_than_the_operators_need(tmp_path: Path, opset: int) -> None:
+    imported = import_model(tmp_path, model([node("Swish", ["x"])], {"x": [5]}, opset=opset, ir_version=10))
+    compare(imported, 1)
+    assert imported.model.opset_import[0].version == 24
+
+
+def test_operator_newer_than_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "newest_opset", lambda limit: 23)
+    with pytest.raises(
+        simplify.ModelError, match=r"node 'the_swish' \(Swish\) has its meaning of opset 24, ONNX"
+    ):
+        import_model(tmp_path, model([node("Swish", ["x"])], {"x": [5]}, opset=26, ir_version=10))
+
+
+def test_nodes_without_a_name_are_called_by_their_output(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), node("Neg", ["a"], ["b"]), node("Neg", ["b"])]
+    graph = import_model(tmp_path, model(nodes, {"x": [5]})).graph
+    assert [n.name for n in graph.nodes] == ["a", "the_neg", "the_neg (y)"]
 
 
 @pytest.mark.parametrize("failure", ["raises", "changes the result", "renames an output"])
