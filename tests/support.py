@@ -323,10 +323,16 @@ def exp_table(scale: np.float32, length: int) -> np.ndarray:
 
 
 def softmax(r: Random) -> p.Program:
-    b, shape = Build(), (*(r.int(1, 5) for _ in range(r.int(0, 3))), r.int(1, 200))
+    """In directed cases a row of equal values gives `1 / N` of a whole number of half steps: a tie."""
+    b, lead = Build(), tuple(r.int(1, 5) for _ in range(r.int(0, 3)))
     qx = r.quant(0.1)
-    q = quant(1 / 256, -128) if r.rng.random() < 0.5 else r.quant(1 / 256)
-    table = exp_table(qx.scale, shape[-1])
+    if r.directed:
+        length = 2 ** r.int(1, 6)
+        q = quant(1 / (length * (r.int(0, 60) + 0.5)), r.zero())
+    else:
+        length = r.int(1, 200)
+        q = quant(1 / 256, -128) if r.rng.random() < 0.5 else r.quant(1 / 256)
+    shape, table = (*lead, length), exp_table(qx.scale, length)
     return b.finish(b.op(p.Softmax, [b.input(shape, qx)], shape, q, table=table, **r.clamp()))
 
 

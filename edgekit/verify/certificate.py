@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ from edgekit._version import __version__
 from edgekit.errors import CheckError, DataError, InputError
 from edgekit.format import schema
 from edgekit.format.atomic import write_atomically
+from edgekit.program import Program
 from edgekit.verify.report import Report
 from edgekit.verify.run import Model, verify
 from edgekit.verify.samples import GENERATOR, Inputs
@@ -110,6 +112,9 @@ def check_certificate(
         CheckError: `model` is not the certified file.
     """
     known = read_certificate(path)
+    name, sha256 = _identify(model)
+    if sha256 != known["model"].get("sha256"):
+        raise CheckError(f"{name}: not the file that {path} certifies: its SHA-256 differs")
     source = known["inputs"]
     if source.get("source") == "data" and inputs is None:
         raise InputError(f"{path}: was made with data; give the same with --input")
@@ -125,14 +130,24 @@ def check_certificate(
         seed=source.get("seed", 0),
         progress=progress,
     )
-    if report.model.get("sha256") != known["model"].get("sha256"):
-        raise CheckError(f"{report.model['name']}: not the file that {path} certifies: its SHA-256 differs")
     if report.inputs["sha256"] != source.get("sha256") or report.samples != known["samples"]:
         raise DataError(
             f"{path}: the inputs are not those it was made with: {report.samples} samples, other SHA-256"
         )
     _compare(report, known)
     return report
+
+
+def _identify(model: Model) -> tuple[str, str]:
+    """Name and SHA-256 of a file."""
+    if isinstance(model, Program):
+        raise CheckError("a certificate is for a file, not for a program")
+    if isinstance(model, bytes):
+        return "<bytes>", hashlib.sha256(model).hexdigest()
+    try:
+        return Path(model).name, hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{model}: {error.strerror or error}") from error
 
 
 def _compare(report: Report, known: dict[str, Any]) -> None:
