@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from edgekit.calibrate.bounds import propagate
-from edgekit.calibrate.observers import METHODS, Histogram, Range
+from edgekit.calibrate.observers import METHODS, Histogram, Range, minmax
 from edgekit.calibrate.patches import LAYERS, Patches
+from edgekit.calibrate.refine import refine
 from edgekit.calibrate.taps import Taps
 from edgekit.data import Batch, Dataset
 from edgekit.errors import DataError, ModelError
@@ -60,10 +61,19 @@ def calibrate(
     if method not in METHODS:
         raise DataError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     watch = observe(graph, model, data, progress)
-    choose = METHODS[method]
+    patches = watch.rows()
+    ranges = _ranges(graph, watch, METHODS[method])
+    if method == "auto":
+        full = _ranges(graph, watch, minmax)
+        ranges.update(refine(graph, ranges, full, patches))
+        # Inputs and outputs keep everything that occurred: rare samples can be the ones that count.
+        ranges.update({p.value: full[p.value] for p in (*graph.inputs, *graph.outputs) if p.value in full})
+    return Calibration(propagate(graph, ranges), patches, data.samples)
+
+
+def _ranges(graph: Graph, watch: Observations, choose: Callable[[Histogram], Range]) -> dict[str, Range]:
     chosen = {source: choose(h) for source, h in watch.histograms.items()}
-    ranges = {v.name: chosen[v.source] for v in sourced(graph) if v.source is not None}
-    return Calibration(propagate(graph, ranges), watch.rows(), data.samples)
+    return {v.name: chosen[v.source] for v in sourced(graph) if v.source is not None}
 
 
 def observe(

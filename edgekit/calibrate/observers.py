@@ -184,4 +184,4 @@ METHODS: dict[str, Callable[[Histogram], Range]] = {
     "mse": mse,
     "entropy": entropy,
 }
-"""`auto` is the default recipe; see docs/ACCURACY.md for how it was chosen."""
+"""`auto` is the default recipe: it starts from `mse`, and `refine` improves on it."""

@@ -86,6 +86,30 @@ class Patches:
         return np.where(inside[..., None], taken, 0).astype(np.float32)
 
 
+def grouped_rows(graph: Graph, node: Node, rows: np.ndarray) -> np.ndarray:
+    """`Patches.rows` by group of output channels that read the same inputs: [G, R, K]."""
+    if node.op == "DepthwiseConv":
+        rows = np.moveaxis(rows, -1, 0)
+    elif node.op == "Conv":
+        groups = int(node.attrs.get("groups", 1))
+        split = rows.reshape(*rows.shape[:-1], groups, rows.shape[-1] // groups)
+        rows = np.moveaxis(split, -2, 0)
+    else:
+        rows = rows[None]
+    return rows.reshape(rows.shape[0], rows.shape[1], -1)
+
+
+def grouped_weights(graph: Graph, node: Node) -> np.ndarray:
+    """The layer's weights for `grouped_rows`: float32[G, O / G, K]."""
+    w = graph.constant(node.inputs[1])
+    assert w is not None
+    if node.op == "DepthwiseConv":
+        w, groups = np.moveaxis(w, -1, 0), graph.values[node.inputs[0]].shape[-1]
+    else:
+        groups = int(node.attrs.get("groups", 1))
+    return np.asarray(w, np.float32).reshape(groups, w.shape[0] // groups, -1)
+
+
 def _kernel(node: Node, w: np.ndarray) -> tuple[int, ...]:
     if node.op == "Conv":
         return w.shape[1], w.shape[2]

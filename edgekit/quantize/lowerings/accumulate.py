@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgekit.calibrate.patches import grouped_rows
 from edgekit.errors import ModelError
 from edgekit.graph import Node
 from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul
@@ -22,11 +23,7 @@ def conv(low: Lowering, node: Node) -> None:
     """w[O,KH,KW,C/groups]"""
     w, b = _weights(low, node)
     groups = int(node.attrs.get("groups", 1))
-    patches = low.patches.get(node.outputs[0])
-    if patches is not None:
-        channels = patches.shape[-1] // groups
-        patches = np.moveaxis(patches.reshape(*patches.shape[:-1], groups, channels), -2, 0)
-    quantized = quantize_layer(low, node, w, b, patches)
+    quantized = quantize_layer(low, node, w, b)
     low.emit(
         Conv2D(
             node.name,
@@ -45,20 +42,16 @@ def conv(low: Lowering, node: Node) -> None:
 def depthwise_conv(low: Lowering, node: Node) -> None:
     """w[KH,KW,O]; output channel o reads input channel o // (O // C)."""
     w, b = _weights(low, node)
-    patches = low.patches.get(node.outputs[0])
-    grouped = None if patches is None else np.moveaxis(patches, -1, 0)
-    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, grouped, window(node))
+    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, window(node))
 
 
 def affine(low: Lowering, node: Node, scale: np.ndarray, offset: np.ndarray) -> None:
     """`x * scale[C] + offset[C]` of an image as a 1x1 depthwise convolution."""
-    _emit_depthwise(low, node, scale.reshape(-1, 1, 1), offset, None, {})
+    _emit_depthwise(low, node, scale.reshape(-1, 1, 1), offset, {})
 
 
-def _emit_depthwise(
-    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, patches: np.ndarray | None, geometry: dict
-) -> None:
-    quantized = quantize_layer(low, node, w, b, patches)
+def _emit_depthwise(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, geometry: dict) -> None:
+    quantized = quantize_layer(low, node, w, b)
     canonical = np.moveaxis(quantized.weights.reshape(w.shape), 0, -1)
     stem = node.inputs[1] if node.op == "DepthwiseConv" else f"{node.name}_weights"
     low.emit(
@@ -78,8 +71,7 @@ def _emit_depthwise(
 def dense(low: Lowering, node: Node) -> None:
     """w[O,K]"""
     w, b = _weights(low, node)
-    patches = low.patches.get(node.outputs[0])
-    quantized = quantize_layer(low, node, w, b, None if patches is None else patches[None])
+    quantized = quantize_layer(low, node, w, b)
     low.emit(
         Dense(
             node.name,
@@ -109,22 +101,15 @@ def matmul(low: Lowering, node: Node) -> None:
     low.emit(MatMul(node.name, inputs, [low.result(node)], *low.clamp(node, y)))
 
 
-def quantize_layer(
-    low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, patches: np.ndarray | None
-) -> QuantizedWeights:
-    """Weights and bias of a layer.
-
-    Args:
-        w: float[O, ...], output channels in order of groups.
-        b: float[O].
-        patches: what each group reads, float[G, R, ...]; None where unknown.
-    """
+def quantize_layer(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
+    """Weights float[O, ...] and bias float[O] of a layer."""
     x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
     flat = np.asarray(w, np.float64).reshape(len(w), -1)
-    if patches is None or not patches.shape[1]:
+    patches = low.patches.get(node.outputs[0])
+    if patches is None or not len(patches):
         quantized = quantize_weights(node.name, flat, b, x, y)
     else:
-        rows = patches.reshape(*patches.shape[:2], -1).astype(np.float64)
+        rows = grouped_rows(low.graph, node, patches).astype(np.float64)
         seen = scales.dequantize(scales.quantize(rows, x), x)
         rounding = OutputRounding(seen) if _worth_rounding(low, flat) else nearest
         quantized = quantize_weights(node.name, flat, b, x, y, rounding)
