@@ -13,6 +13,7 @@ import signal
 import subprocess
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -76,15 +77,18 @@ SET_NEEDS = {"scalar": set(), "sse41": {"sse4_1"}, "avx2": {"avx2"}, "avxvnni": 
 def compile_sources(sources: list[Path], output: Path, extra: list[str] | None = None) -> None:
     """Builds a shared library from kernel sources, each with the flags its suffix asks for."""
     compiler = os.environ.get("CC", "gcc")
-    objects = []
-    for source in sources:
+    output.with_suffix("").mkdir(parents=True)
+
+    def build(source: Path) -> str:
         obj = output.with_suffix("") / (source.parent.name + "_" + source.stem + ".o")
-        obj.parent.mkdir(parents=True, exist_ok=True)
         isa = next((flags for suffix, flags in ISA_FLAGS.items() if source.stem.endswith(suffix)), [])
         command = [compiler, *CFLAGS, *isa, *(extra or []), "-c", str(source), "-o", str(obj)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
-        objects.append(str(obj))
+        return str(obj)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(build, sources))
     subprocess.run([compiler, "-shared", *objects, "-o", str(output)], check=True)
     shutil.rmtree(output.with_suffix(""))
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Average pooling, four values at a time.
+ * Average pooling, four channels at a time.
  */
 #include "average_pool.h"

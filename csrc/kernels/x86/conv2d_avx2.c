@@ -15,8 +15,8 @@ typedef ek_requant_avx2 requant;
 
 INLINE void widen16(const int8_t *from, int16_t *to)
 {
-    const __m128i bytes = _mm_loadu_si128((const __m128i *)from);
-    _mm256_storeu_si256((__m256i *)to, _mm256_cvtepi8_epi16(bytes));
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_cvtepi8_epi16(bytes));
 }
 
 struct conv_tile;
@@ -27,12 +27,12 @@ static void multiply(const struct conv_tile *tile, const int16_t *x, int8_t *con
 
 INLINE __m256i load_weights(const int8_t *w)
 {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w));
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)w));
 }
 
 INLINE __m256i load_start(const int32_t *start)
 {
-    return _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)start));
+    return _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)start));
 }
 
 /* acc + w * x. The addition is spelled in assembly because GCC otherwise moves all products of a
@@ -46,7 +46,7 @@ INLINE __m256i multiply_add(__m256i acc, __m256i w, __m256i x)
 
 INLINE __m256i broadcast4(const int16_t *x)
 {
-    return _mm256_set1_epi64x(*(const int64_t *)(const void *)x);
+    return _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(const void *)x));
 }
 
 /* Adds the halves of channels 0-3 and 4-7. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution and dense layers as a matrix product of int16, two products per 32-bit lane: see
- * conv2d_avx2.c, of which this is the 128-bit form. A vector holds two channels, each in two halves.
+ * Convolution and dense layers as a matrix product of int16, two products per 32-bit lane: the
+ * 128-bit form of conv2d_avx2.c. A vector holds two channels, each in two halves.
  */
 #include "requant_sse41.h"
 
@@ -38,7 +38,7 @@ INLINE __m128i multiply_add(__m128i acc, __m128i w, __m128i x)
 
 INLINE __m128i broadcast4(const int16_t *x)
 {
-    return _mm_castpd_si128(_mm_loaddup_pd((const double *)(const void *)x));
+    return _mm_castpd_si128(_mm_movedup_pd(_mm_castsi128_pd(load8(x))));
 }
 
 /* Sums of four channels over `windows` (a constant of 1 to 6) windows: twelve accumulators, two

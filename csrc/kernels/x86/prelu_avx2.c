@@ -2,4 +2,5 @@
  *
  * PRelu, eight values at a time.
  */
+#define EK_VECTOR_AVX2
 #include "prelu.h"

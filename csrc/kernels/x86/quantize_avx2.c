@@ -2,4 +2,5 @@
  *
  * float32 to int8, eight values at a time.
  */
+#define EK_VECTOR_AVX2
 #include "quantize.h"

@@ -1,34 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The few vector operations that elementwise kernels consist of, in the widest set that the
- * including file is compiled for: eight 32-bit lanes with AVX2, four with SSE4.1. `_n` forms touch
- * only the first `count` elements.
+ * The few vector operations that most kernels consist of: eight 32-bit lanes where the including
+ * file defines EK_VECTOR_AVX2, else four with SSE4.1. `_n` forms touch only the first `count`
+ * elements.
  */
 #ifndef EK_VECTOR_H
 #define EK_VECTOR_H
 
 #include <string.h>
 
-#ifdef __AVX2__
+#ifdef EK_VECTOR_AVX2
 
 #include "requant_avx2.h"
 
 #define LANES 8
 #define VECTOR_NAME(stem) stem##_avx2
+#define VECTOR_NAME_WITH(stem, suffix) stem##_avx2_##suffix
+typedef __m128i vbytes; /* LANES bytes in its low part */
 typedef __m256i vint;
 typedef __m256 vfloat;
 typedef ek_requant_avx2 requant;
 #define requant_init ek_requant_avx2_init
 
-static inline vint v_load_i8(const int8_t *x)
+static inline vbytes v_load_bytes(const int8_t *x)
 {
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+    return _mm_loadl_epi64((const __m128i *)(const void *)x);
+}
+static inline vint v_widen(vbytes a) { return _mm256_cvtepi8_epi32(a); }
+/* (a0 b0 a1 b1 ...) as int16. */
+static inline vint v_pair(vbytes a, vbytes b)
+{
+    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b));
+}
+static inline vint v_load(const int32_t *x)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)x);
 }
 static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storel_epi64((__m128i *)(void *)y, ek_pack8_avx2(rounded, r));
 }
 static inline vint v_set(int32_t a) { return _mm256_set1_epi32(a); }
+static inline vint v_set16(int32_t a) { return _mm256_set1_epi16((short)a); }
+static inline vint v_sub16(vint a, vint b) { return _mm256_sub_epi16(a, b); }
+static inline vint v_and(vint a, vint b) { return _mm256_and_si256(a, b); }
+/* Sums of two products of int16, exact. */
+static inline vint v_madd(vint a, vint b) { return _mm256_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm256_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm256_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm256_mullo_epi32(a, b); }
@@ -52,16 +69,25 @@ static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
 
 #define LANES 4
 #define VECTOR_NAME(stem) stem##_sse41
+#define VECTOR_NAME_WITH(stem, suffix) stem##_sse41_##suffix
+typedef __m128i vbytes; /* LANES bytes in its low part */
 typedef __m128i vint;
 typedef __m128 vfloat;
 typedef ek_requant_sse41 requant;
 #define requant_init ek_requant_sse41_init
 
-static inline vint v_load_i8(const int8_t *x)
+static inline vbytes v_load_bytes(const int8_t *x)
 {
     int32_t bytes;
     memcpy(&bytes, x, 4);
-    return _mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes));
+    return _mm_cvtsi32_si128(bytes);
+}
+static inline vint v_widen(vbytes a) { return _mm_cvtepi8_epi32(a); }
+/* (a0 b0 a1 b1 ...) as int16. */
+static inline vint v_pair(vbytes a, vbytes b) { return _mm_cvtepi8_epi16(_mm_unpacklo_epi8(a, b)); }
+static inline vint v_load(const int32_t *x)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)x);
 }
 static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
@@ -69,6 +95,11 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
     memcpy(y, &bytes, 4);
 }
 static inline vint v_set(int32_t a) { return _mm_set1_epi32(a); }
+static inline vint v_set16(int32_t a) { return _mm_set1_epi16((short)a); }
+static inline vint v_sub16(vint a, vint b) { return _mm_sub_epi16(a, b); }
+static inline vint v_and(vint a, vint b) { return _mm_and_si128(a, b); }
+/* Sums of two products of int16, exact. */
+static inline vint v_madd(vint a, vint b) { return _mm_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm_mullo_epi32(a, b); }
@@ -87,13 +118,20 @@ static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
 
 #endif
 
-static inline vint v_load_i8_n(const int8_t *x, int32_t count)
+static inline vbytes v_load_bytes_n(const int8_t *x, int32_t count)
 {
     int8_t buffer[LANES] = {0};
     if (count >= LANES)
-        return v_load_i8(x);
+        return v_load_bytes(x);
     memcpy(buffer, x, (size_t)count);
-    return v_load_i8(buffer);
+    return v_load_bytes(buffer);
+}
+
+static inline vint v_load_i8(const int8_t *x) { return v_widen(v_load_bytes(x)); }
+
+static inline vint v_load_i8_n(const int8_t *x, int32_t count)
+{
+    return v_widen(v_load_bytes_n(x, count));
 }
 
 static inline void v_store_i8_n(int8_t *y, vint rounded, const requant *r, int32_t count)
