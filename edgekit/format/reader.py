@@ -61,15 +61,15 @@ SUPPORTED = Feature.INTERLEAVED_WEIGHTS | Feature.SPARSE_WEIGHTS
 """What this reader, and the runtime of the same version, can run."""
 
 
-def read(source: bytes | str | os.PathLike[str]) -> Program:
+def read(source: bytes | bytearray | memoryview | str | os.PathLike[str]) -> Program:
     """The program in a file, or in its bytes.
 
     Raises:
         FormatError: the file cannot be read, is damaged, breaks a rule, or needs a feature that this
             version lacks; the message names the field or record and its offset.
     """
-    if isinstance(source, bytes):
-        return _read(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read(bytes(source))
     try:
         data = Path(source).read_bytes()
     except OSError as error:

@@ -76,7 +76,7 @@ def c_refuses(data: bytes) -> str | None:
     return None
 
 
-LAX = ("DEBUG", "comes from no binary32 scale", "the scales make")
+LAX = ("DEBUG", "port name", "comes from no binary32 scale", "the scales make")
 """What the Python reader checks and the runtime need not, because nothing it does depends on it."""
 
 
