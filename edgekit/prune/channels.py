@@ -186,6 +186,11 @@ def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that `model` uses."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
@@ -420,7 +425,7 @@ def _split(graph: ChannelGraph, node: onnx.NodeProto) -> None:
 
     def apply(keep: Callable[[np.ndarray], np.ndarray]) -> None:
         sizes = [int(keep(part).sum()) for part in parts]
-        if "split" in attributes(node):
+        if opset(graph.model) < 13:
             set_attribute(node, "split", sizes)
             return
         del node.input[1:]

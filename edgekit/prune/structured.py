@@ -8,6 +8,7 @@ tensors as in DepGraph, CVPR 2023), or by their mean absolute activation on data
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -67,17 +68,17 @@ def prune_structured(
 def removal_count(channels: int, ratio: float) -> int:
     """How many of a group's channels go: `ratio` of them, rounded to a multiple of 4, of 8 from 64 channels up.
 
-    Never all and never none: a group too small for such a multiple loses the nearest number that
+    A half rounds down. Never all and never none: a group too small for such a multiple loses the nearest number that
     leaves one channel; one channel alone stays.
     """
     if channels < 2:
         return 0
     step = 8 if channels >= 64 else 4
-    count = step * max(1, int(ratio * channels / step + 0.5))
+    count = step * max(1, math.ceil(ratio * channels / step - 0.5))
     while count >= channels and count > step:
         count -= step
     if count >= channels:
-        count = min(max(1, int(ratio * channels + 0.5)), channels - 1)
+        count = min(max(1, math.ceil(ratio * channels - 0.5)), channels - 1)
     return count
 
 

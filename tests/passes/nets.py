@@ -171,13 +171,16 @@ SPELLED_OUT: dict[str, Callable[[Net, str], str]] = {
 # Networks by chance.
 
 
-def random_net(rng: np.random.Generator, blocks: int = 6) -> onnx.ModelProto:
-    """An image network of random blocks, each a shape that real exporters produce."""
+def random_net(
+    rng: np.random.Generator, blocks: int = 6, choices: Sequence[Callable[[Net, str], str]] | None = None
+) -> onnx.ModelProto:
+    """An image network of random blocks (of `choices`, or of all), each a shape that real exporters produce."""
+    choices = choices or BLOCKS
     net = Net(rng)
     channels = int(rng.integers(1, 4)) * 2
     x = net.input(1, channels, int(rng.integers(6, 11)), int(rng.integers(6, 11)))
     for _ in range(blocks):
-        x = BLOCKS[int(rng.integers(len(BLOCKS)))](net, x)
+        x = choices[int(rng.integers(len(choices)))](net, x)
         if min(net.shapes[x][2:]) < 4:
             break
     return net.model(HEADS[int(rng.integers(len(HEADS)))](net, x))
@@ -252,6 +255,10 @@ def _nhwc_detour(net: Net, x: str) -> str:
 
 BLOCKS = (_conv_block, _separable_block, _residual_block, _dense_block, _shuffle_block, _pool_block, _padded_block,
           _nhwc_detour, lambda net, x: net.gate(x), lambda net, x: _activation(net, _norm(net, x)))  # fmt: skip
+
+
+KEEP_ZERO = tuple(block for block in BLOCKS if block is not _padded_block)
+"""Blocks behind whose batch norms a channel of zeros stays one."""
 
 
 def _pooled_head(net: Net, x: str) -> str:
