@@ -107,7 +107,7 @@ def _mutate_attribute(attribute: AttributeProto, rng: np.random.Generator) -> No
         attribute.f = float(rng.choice([0.0, -1.0, np.inf, np.nan]))
     elif attribute.type == AttributeProto.STRING:
         attribute.s = STRINGS[rng.integers(len(STRINGS))]
-    elif rng.random() < 0.7:
+    elif attribute.ints and rng.random() < 0.7:
         attribute.ints[rng.integers(len(attribute.ints))] = value
     else:
         attribute.ints.append(value)
@@ -116,7 +116,8 @@ def _mutate_attribute(attribute: AttributeProto, rng: np.random.Generator) -> No
 def _mutate_tensor(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
     data = numpy_helper.to_array(tensor).copy()
     values = INTEGERS if data.dtype == np.int64 else [0.0, -1.0, 3.0, 0.5]
-    data.reshape(-1)[rng.integers(data.size)] = values[rng.integers(len(values))]
+    if data.size:
+        data.reshape(-1)[rng.integers(data.size)] = values[rng.integers(len(values))]
     change = rng.integers(6)
     if change == 0:
         data = data[None]
