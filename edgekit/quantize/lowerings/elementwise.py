@@ -7,6 +7,8 @@ image makes them a 1x1 depthwise convolution, whose scales are per channel too.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgekit.graph import Node
@@ -23,9 +25,9 @@ def add(low: Lowering, node: Node) -> None:
     sign = -1.0 if node.op == "Sub" else 1.0
     if _by_table(low, node, lambda a, b: a + sign * b):
         return
-    offset = _per_channel(low, node)
-    if offset is not None:
-        affine(low, node, np.ones_like(offset), sign * offset)
+    image, offset = _per_channel(low, node)
+    if image is not None:
+        affine(low, image, np.ones_like(offset), sign * offset)
         return
     a, b = (low.operand_quant(i) for i in node.inputs)
     y = low.quant(node.outputs[0])
@@ -40,9 +42,9 @@ def mul(low: Lowering, node: Node) -> None:
     """a * b"""
     if _by_table(low, node, lambda a, b: a * b):
         return
-    factor = _per_channel(low, node)
-    if factor is not None:
-        affine(low, node, factor, np.zeros_like(factor))
+    image, factor = _per_channel(low, node)
+    if image is not None:
+        affine(low, image, factor, np.zeros_like(factor))
         return
     a, b = (low.operand_quant(i) for i in node.inputs)
     y = low.quant(node.outputs[0])
@@ -67,8 +69,7 @@ def prelu(low: Lowering, node: Node) -> None:
 
 def _check_term(low: Lowering, node: Node, name: str, quant: scales.Quant, y: scales.Quant) -> None:
     """Each term has a multiplier of its own, and raising its scale must not touch the other term."""
-    alone = Node(node.op, node.name, [name], node.outputs, node.attrs)
-    low.check_multipliers(alone, quant.scale / y.scale, scales.distance(quant))
+    low.check_multipliers(replace(node, inputs=[name]), quant.scale / y.scale, scales.distance(quant))
 
 
 def _by_table(low: Lowering, node: Node, function: object) -> bool:
@@ -91,18 +92,21 @@ def _by_table(low: Lowering, node: Node, function: object) -> bool:
     return True
 
 
-def _per_channel(low: Lowering, node: Node) -> np.ndarray | None:
-    """float64[C] where the node combines an image with a constant that varies by channel only."""
+def _per_channel(low: Lowering, node: Node) -> tuple[Node | None, np.ndarray]:
+    """Where the node combines an image with a constant that varies by channel only: the node with
+    the image as its one input, and the constant, float64[C]."""
     x, constant = node.inputs[0], low.graph.constant(node.inputs[1])
     if constant is None and node.op != "Sub":
         x, constant = node.inputs[1], low.graph.constant(node.inputs[0])
-    shape = low.graph.values[x].shape
-    if constant is None or low.graph.constant(x) is not None or len(shape) != 4:
-        return None
+    values = low.graph.values
+    shape = values[x].shape
     if (
-        constant.size != shape[-1]
+        constant is None
+        or values[x].data is not None
+        or len(shape) != 4
+        or values[node.outputs[0]].shape != shape
+        or constant.size != shape[-1]
         or constant.shape[-1:] != shape[-1:]
-        or low.graph.values[node.outputs[0]].shape != shape
     ):
-        return None
-    return np.asarray(constant, np.float64).reshape(-1)
+        return None, np.zeros(0)
+    return replace(node, inputs=[x]), np.asarray(constant, np.float64).reshape(-1)
