@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from importer.tapped import import_model, model, node
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
 from edgekit.importer import load
+from tests.importer.tapped import import_model, model, node
 
 Proto = onnx.ModelProto
 X = {"x": [1, 4]}

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.importer import load, ports, simplify
 from edgekit.importer.check import MAX_OPSET
 from edgekit.importer.session import create_session
 from edgekit.importer.support import DOCUMENT, table
+from tests.importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
 
 MODELS = ["ad01_autoencoder", "fashion_dscnn", "ic01_resnet8", "kws01_dscnn", "vww01_mobilenetv1_025"]
 

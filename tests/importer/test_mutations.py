@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from importer.tapped import compare, import_model, model, node
 from onnx import AttributeProto, numpy_helper
 
 from edgekit.errors import ModelError
+from tests.importer.tapped import compare, import_model, model, node
 
 INTEGERS = [-1, 0, 1, 2, 3, 4, 7, -2, 100, 2**31, 2**40, 2**63 - 1, -(2**63), -5]
 STRINGS = [b"", b"linear", b"constant", b"edge", b"CRD", b"SAME_UPPER", b"SAME_LOWER", b"VALID", b"\xff\xfe"]

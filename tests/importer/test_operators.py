@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from importer.tapped import compare, import_model, model, node, ops
 
 from edgekit.errors import ModelError
 from edgekit.importer.handlers.activation import ATTRIBUTES, PARAMETERLESS
 from edgekit.importer.registry import HANDLERS
+from tests.importer.tapped import compare, import_model, model, node, ops
 
 TESTED: set[str] = set()
 

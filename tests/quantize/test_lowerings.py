@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import Net, exact_bias, exact_input, exact_weights, steps_apart
 
 from edgekit.passes.unary import FUNCTIONS
+from tests.quantize.nets import Net, exact_bias, exact_input, exact_weights, steps_apart
 
 HALF = 0.5 + 1e-3
 """One rounding; a little more for binary32 multipliers."""
