@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.importer.context import Context, OnnxNode, Shape
 from edgekit.importer.handlers.activation import affine
+from edgekit.importer.handlers.shape import repeated
 from edgekit.importer.registry import handler
 
 
@@ -139,13 +140,21 @@ def _left_matmul(ctx: Context, node: OnnxNode, w: np.ndarray) -> None:
 
 
 def _stacked_matmul(ctx: Context, node: OnnxNode) -> None:
-    """Both factors get the same number of dimensions, vectors become matrices."""
+    """Both factors become stacks of the same shape, vectors matrices."""
     a, b = node.inputs
     a_shape = ctx.shape(a) if ctx.rank(a) > 1 else (1, *ctx.shape(a))
     b_shape = ctx.shape(b) if ctx.rank(b) > 1 else (*ctx.shape(b), 1)
-    rank = max(len(a_shape), len(b_shape))
-    a_shape = (1,) * (rank - len(a_shape)) + a_shape
-    b_shape = (1,) * (rank - len(b_shape)) + b_shape
     stack = np.broadcast_shapes(a_shape[:-2], b_shape[:-2])
-    inputs = [ctx.take(a, shape=a_shape), ctx.take(b, shape=b_shape)]
+    inputs = [_stacked(ctx, a, a_shape, stack), _stacked(ctx, b, b_shape, stack)]
     ctx.give(node.output, "MatMul", inputs, shape=(*stack, a_shape[-2], b_shape[-1]))
+
+
+def _stacked(ctx: Context, tensor: str, shape: Shape, stack: Shape) -> str:
+    """ONNX tensor `tensor`, matrices of `shape`, repeated to [*stack, rows, columns]."""
+    whole = (*stack, *shape[-2:])
+    data = ctx.constant(tensor)
+    if data is not None:
+        return ctx.add_constant(tensor, np.broadcast_to(data.reshape(shape), whole))
+    shape = (1,) * (len(whole) - len(shape)) + shape
+    repeats = [n // m for n, m in zip(whole, shape, strict=True)]
+    return repeated(ctx, ctx.take(tensor, shape=shape), shape, repeats)

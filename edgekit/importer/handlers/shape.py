@@ -207,20 +207,31 @@ MAX_REPEATS = 64
 
 
 def _repeat(ctx: Context, node: OnnxNode, source: Sequence[int], repeats: Sequence[int]) -> None:
-    """Concatenates copies, one dimension after the other."""
-    if max(repeats, default=1) > MAX_REPEATS:
-        raise Unsupported(
-            f"it repeats a dimension {max(repeats)} times", f"repeat at most {MAX_REPEATS} times"
-        )
     value, shape = ctx.take(node.inputs[0], shape=source), list(source)
     axes = [i for i, n in enumerate(repeats) if n > 1]
-    for axis in axes[:-1]:
-        shape[axis] *= repeats[axis]
-        value = ctx.step("Concat", [value] * repeats[axis], shape, {"axis": axis})
     if not axes:
         ctx.alias(node.output, value)
-    else:
-        ctx.give(node.output, "Concat", [value] * repeats[axes[-1]], {"axis": axes[-1]})
+        return
+    last = axes[-1]
+    value = repeated(ctx, value, shape, [n if i != last else 1 for i, n in enumerate(repeats)])
+    _check_repeats(repeats[last])
+    ctx.give(node.output, "Concat", [value] * repeats[last], {"axis": last})
+
+
+def repeated(ctx: Context, value: str, shape: Sequence[int], repeats: Sequence[int]) -> str:
+    """Concatenates copies of `value`, one dimension after the other."""
+    sizes = list(shape)
+    for axis, count in enumerate(repeats):
+        if count > 1:
+            _check_repeats(count)
+            sizes[axis] *= count
+            value = ctx.step("Concat", [value] * count, sizes, {"axis": axis})
+    return value
+
+
+def _check_repeats(count: int) -> None:
+    if count > MAX_REPEATS:
+        raise Unsupported(f"it repeats a dimension {count} times", f"repeat at most {MAX_REPEATS} times")
 
 
 @handler("DepthToSpace", becomes="Reshape, Transpose, Reshape")
