@@ -32,11 +32,13 @@ from edgekit.passes.edit import Editor
 
 Pass = Callable[[Editor], bool]
 
-CLEANUP: tuple[Pass, ...] = (constants.run, dead_code.run, common_subexpressions.run, reshapes.run)
-FUSION: tuple[Pass, ...] = (dense.run, affine.to_unary, activations.collapse, affine.fold, pads.run, clips.fuse)
+# Dead code goes last: a node that nobody needs still counts as a reader.
+CLEANUP: tuple[Pass, ...] = (constants.run, common_subexpressions.run, reshapes.run, dead_code.run)
+LAYOUT: tuple[Pass, ...] = (dense.run, transposes.sink, dead_code.run)
+FUSION: tuple[Pass, ...] = (affine.to_unary, activations.collapse, affine.fold, pads.run, clips.fuse)
 
 FIRST: tuple[Pass, ...] = (*CLEANUP, transposes.merge)
-CANONICAL: tuple[Pass, ...] = (*CLEANUP, transposes.sink, *FUSION, clips.drop_redundant)
+CANONICAL: tuple[Pass, ...] = (*CLEANUP, *LAYOUT, *FUSION, clips.drop_redundant)
 LEFTOVERS: tuple[Pass, ...] = (affine.lower, *CLEANUP, affine.fold, clips.fuse)
 CLAMPS: tuple[Pass, ...] = (clips.fuse_rest, clips.drop_redundant, *CLEANUP)
 TABLES: tuple[Pass, ...] = (activations.merge, *CLEANUP)

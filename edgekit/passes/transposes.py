@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from edgekit.graph import Node
+from edgekit.passes import dead_code
 from edgekit.passes.edit import Editor, Perm, Shape, inverse, moves_only_units, transposed_source
 
 _ONE_INPUT = ("Unary", "Slice", "Pad", "PRelu", "Softmax", "Dense")
@@ -48,7 +49,7 @@ def anchor(edit: Editor) -> None:
         _anchor(edit, name, perm)
         # Nothing is merged yet, so that only one direction may move: the other would come back.
         while edit.sweep(lambda e, node, back=inverse(perm): _behind(e, node, back)):
-            pass
+            dead_code.run(edit)
 
 
 def _wanted(edit: Editor, name: str) -> Iterator[Perm]:
