@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,8 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
 
-    from edgekit.data import DataSource
+    from edgekit.data import DataSource, Preprocessing
     from edgekit.format.writer import Packing
-    from edgekit.program import Program
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0 where unknown)."""
@@ -109,33 +109,56 @@ def convert(
     source = Path(model)
     destination = source.with_suffix(".ekm") if output is None else Path(output)
     _check_options(bits, io, io_layout, destination)
-    packing = _packing(target)
 
     from edgekit.data import Preprocessing
-    from edgekit.format import writer
-    from edgekit.format.summary import summarize
 
     report = progress or (lambda what, done, total: None)
     preprocessing = Preprocessing.parse(input_layout, _numbers(input_mean), _numbers(input_std))
-    warnings: list[str] = []
     shapes = parse_shapes(input_shapes)
-
-    def quantized(path: Path, notes: list[str]) -> Program:
-        return _quantized(
-            path, shapes, calibration, notes, report, method=method, samples=samples,
-            preprocessing=preprocessing, io=io, io_layout="nhwc" if io_layout == "nhwc" else "onnx",
-        )  # fmt: skip
-
+    options: dict[str, Any] = {
+        "method": method, "target": target, "samples": samples, "strip": strip,
+        "io": io, "io_layout": "nhwc" if io_layout == "nhwc" else "onnx",
+    }  # fmt: skip
     if prune is None and sparsity is None:
-        program, figures = quantized(source, warnings), None
-    else:
-        from edgekit.pruning import pruned
+        return convert_preprocessed(source, destination, calibration, preprocessing, report, shapes, **options)
+    return _convert_pruned(
+        source, destination, prune, sparsity, calibration, data, preprocessing, report, shapes, **options
+    )
 
-        with pruned(source, prune, sparsity, calibration, preprocessing, shapes, report) as (smaller, notes):
-            warnings += notes
-            program = quantized(smaller, warnings)
-            figures = _before_and_after(source, program, quantized, packing, data, preprocessing, report)
-    report("writing", 1, 1)
+
+def convert_preprocessed(
+    source: Path,
+    destination: Path,
+    calibration: DataSource | None,
+    preprocessing: Preprocessing,
+    report: Progress,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    target: str | None = None,
+    strip: bool = False,
+    **options: Any,
+) -> Converted:
+    """The pipeline itself; `options` are those of `quantize_model`."""
+    from edgekit import importer
+    from edgekit.format import writer
+    from edgekit.format.summary import summarize
+    from edgekit.plan import plan
+    from edgekit.quantize import quantize_model
+
+    packing = _packing(target)
+    report("importing", 0, 0)
+    imported = importer.load(source, input_shapes=shapes)
+    report("importing", 1, 1)
+    warnings = list(imported.warnings)
+    program = quantize_model(
+        imported,
+        calibration,
+        preprocessing=preprocessing,
+        warnings=warnings,
+        progress=lambda done, total: report("calibrating", done, total),
+        **options,
+    )
+    plan(program)
     written = writer.write(program, destination, strip_debug=strip, packing=packing)
     summary = summarize(written)
     return Converted(
@@ -146,12 +169,40 @@ def convert(
         arena_bytes=program.arena_bytes,
         macs=summary["macs"],
         ops=len(program.ops),
-        bits=bits,
+        bits=8,
         target=target or "any",
         warnings=warnings,
-        before=figures[0] if figures else None,
-        after=figures[1] if figures else None,
     )
+
+
+def _convert_pruned(
+    source: Path,
+    destination: Path,
+    channels: float | None,
+    sparsity: float | None,
+    calibration: DataSource | None,
+    data: DataSource | None,
+    preprocessing: Preprocessing,
+    report: Progress,
+    shapes: Mapping[str, Sequence[int]],
+    **options: Any,
+) -> Converted:
+    """Converts the model as it is and pruned, and keeps the second with the figures of both."""
+    from edgekit.format.atomic import write_atomically
+    from edgekit.pruning import compare_sizes, prune_into
+
+    with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as work:
+        before, after = Path(work) / "before.onnx", Path(work) / "after.onnx"
+        notes = prune_into(source, before, after, channels, sparsity, calibration, preprocessing, shapes, report)
+        files = [
+            convert_preprocessed(path, path.with_suffix(".ekm"), calibration, preprocessing, report, **options)
+            for path in (before, after)
+        ]
+        labelled = None if options["io"] == "int8" else data
+        figures = compare_sizes((before, after), files, labelled, preprocessing, report)
+    write_atomically(destination, files[1].data)
+    warnings = list(dict.fromkeys([*notes, *files[1].warnings]))
+    return replace(files[1], model=destination, warnings=warnings, before=figures[0], after=figures[1])
 
 
 def parse_shapes(texts: Mapping[str, Sequence[int]] | Sequence[str] | None) -> dict[str, tuple[int, ...]]:
@@ -173,34 +224,6 @@ def parse_shapes(texts: Mapping[str, Sequence[int]] | Sequence[str] | None) -> d
             raise InputError(f"--input-shape {text}: write NAME=1,3,224,224 with positive numbers")
         shapes[name] = shape
     return shapes
-
-
-def _quantized(
-    path: Path,
-    shapes: Mapping[str, Sequence[int]],
-    calibration: DataSource | None,
-    warnings: list[str],
-    report: Progress,
-    **options: Any,
-) -> Program:
-    """The planned integer program of a model."""
-    from edgekit import importer
-    from edgekit.plan import plan
-    from edgekit.quantize import quantize_model
-
-    report("importing", 0, 0)
-    imported = importer.load(path, input_shapes=shapes)
-    warnings += imported.warnings
-    report("importing", 1, 1)
-    program = quantize_model(
-        imported,
-        calibration,
-        warnings=warnings,
-        progress=lambda done, total: report("calibrating", done, total),
-        **options,
-    )
-    plan(program)
-    return program
 
 
 def _check_options(bits: int, io: str, io_layout: str | None, output: Path) -> None:

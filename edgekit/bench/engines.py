@@ -74,6 +74,8 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run]]:
         InputError: the engine is unknown, not installed, or needs a file.
     """
     engine, _, file = spec.partition(":")
+    if engine == "edgekit" and file:
+        return engine, lambda: open_edgekit(Path(file), threads, "auto")
     if engine == "onnxruntime":
         return engine, lambda: open_onnxruntime(Path(file) if file else model, threads)
     if engine == "litert":
@@ -81,7 +83,7 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run]]:
             raise InputError("--vs litert: needs a model, litert:FILE.tflite")
         _litert()
         return engine, lambda: open_litert(Path(file), threads)
-    raise InputError(f"--vs {spec}: unknown engine; use onnxruntime[:FILE.onnx] or litert:FILE.tflite")
+    raise InputError(f"--vs {spec}: unknown engine; use onnxruntime[:FILE.onnx], litert:FILE.tflite or edgekit:FILE.ekm")
 
 
 def _litert() -> Any:

@@ -143,7 +143,7 @@ def test_verify_and_certificate(edgekit, converted: Path, digits: Path, tmp_path
 
     assert edgekit("verify", converted, *data, "--certificate", certificate, "--json").code == 0
     content = json.loads(certificate.read_text())
-    content["outputs"] = {name: "0" * 64 for name in content["outputs"]}
+    content["outputs"] = dict.fromkeys(content["outputs"], "0" * 64)
     certificate.write_text(json.dumps(content))
     outcome = edgekit("verify", converted, *data, "--certificate", certificate, "--backends", "c-scalar")
     assert outcome.code == 1
@@ -218,3 +218,38 @@ def test_build(edgekit, tmp_path: Path) -> None:
     assert {"libedgekit.a", "libedgekit.so", "edgekit-run", "edgekit.h", "edgekit_cpu.h", "edgekit_threads.h"} <= names
     assert all(Path(path).is_file() for path in result["artifacts"])
     assert 20_000 < result["text_bytes"] < 200_000
+
+
+def test_prune_channels(edgekit, digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "smaller.onnx"
+    result = edgekit("prune", digits / "digits.onnx", "-o", output, "--structured", "0.5", "--calibration",
+                     digits / "digits_calib.npz", "--input-layout", "nhwc", "--input-std", "16", "--json").json  # fmt: skip
+    for key in ("parameters", "macs", "bytes", "ekm_bytes", "arena_bytes"):
+        assert result["after"][key] < result["before"][key]
+    assert result["after"]["macs"] <= 0.4 * result["before"]["macs"]
+    assert result["before"]["latency_us"] > 0
+    onnx.checker.check_model(onnx.load(output), full_check=True)
+    assert edgekit("convert", output, "-o", tmp_path / "smaller.ekm", "--json").json["macs"] == result["after"]["macs"]
+    assert edgekit("verify", tmp_path / "smaller.ekm", "--samples", "10").code == 0
+
+
+def test_convert_with_pruning(edgekit, digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "sparse.ekm"
+    outcome = edgekit("convert", digits / "digits.onnx", "-o", output, "--sparsity", "0.8", "--calibration",
+                      digits / "digits_calib.npz", "--input-layout", "nhwc", "--input-std", "16",
+                      "--data", digits / "digits_test.npz", "--json")  # fmt: skip
+    before, after = outcome.json["before"], outcome.json["after"]
+    assert after["nonzero_parameters"] < 0.35 * before["nonzero_parameters"]
+    assert after["weight_bytes"] < 0.6 * before["weight_bytes"]
+    assert before["accuracy_int8"] > 0.97
+    assert 0 <= after["accuracy_int8"] <= 1
+    assert output.stat().st_size == after["ekm_bytes"] == outcome.json["bytes"]
+    assert "sparse_weights" in [feature.lower() for feature in edgekit("inspect", output, "--json").json["features"]]
+    assert edgekit("verify", output, "--samples", "10").code == 0
+
+
+def test_prune_asks_for_something_to_prune(edgekit, digits: Path, tmp_path: Path) -> None:
+    outcome = edgekit("prune", digits / "digits.onnx", "-o", tmp_path / "same.onnx")
+    assert outcome.code == 2
+    assert "--structured" in outcome.err
+    assert list(tmp_path.iterdir()) == []

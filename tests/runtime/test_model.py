@@ -222,7 +222,7 @@ def test_unusable_files(path: Path, tmp_path: Path) -> None:
     for content in (b"", b"text", path.read_bytes()[:-1]):
         damaged = tmp_path / "damaged.ekm"
         damaged.write_bytes(content)
-        with pytest.raises(FormatError, match="damaged.ekm"):
+        with pytest.raises(FormatError, match=r"damaged\.ekm"):
             edgekit.load(damaged)
         with pytest.raises(FormatError, match="<bytes>"):
             edgekit.load(content)
