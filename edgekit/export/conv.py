@@ -25,12 +25,18 @@ def dense(b: Builder, op: Dense) -> None:
     w = b.data(op.inputs[1])
     (o, k), y = w.shape, op.outputs[0]
     rows = b.tensor(y).size // o
-    x = b.reshape(b.read_flat(op.inputs[0]), (1, 1, rows, k))
-    x = b.node("Transpose", [x], perm=list(NCHW))
-    image = b.node("QLinearConv", _inputs(b, op, x, w[:, :, np.newaxis, np.newaxis]), kernel_shape=[1, 1])
-    image = b.node("Transpose", [image], perm=[0, 2, 3, 1])
-    shape = b.ints(b.shape(y))
-    b.write(op, "Reshape", [image, shape], identity(len(b.shape(y))), op.lo, op.hi)
+    x = b.read_flat(op.inputs[0])
+    image = b.reshape(x, (1, k, 1, 1)) if rows == 1 else _pixels(b, x, rows, k)
+    image = b.node("QLinearConv", _inputs(b, op, image, w[:, :, np.newaxis, np.newaxis]), kernel_shape=[1, 1])
+    if rows > 1:
+        image = b.node("Transpose", [image], perm=[0, 2, 3, 1])
+    shape = b.shape(y)
+    b.write(op, "Reshape", [image, b.ints(shape)], identity(len(shape)), op.lo, op.hi)
+
+
+def _pixels(b: Builder, x: str, rows: int, k: int) -> str:
+    """x[rows, k] as an NCHW image [1, k, 1, rows]."""
+    return b.node("Transpose", [b.reshape(x, (1, 1, rows, k))], perm=list(NCHW))
 
 
 def _convolution(b: Builder, op: Conv2D | DepthwiseConv2D, w: np.ndarray, groups: int) -> None:

@@ -97,10 +97,9 @@ def test_only_standard_integer_operators(operator: str) -> None:
 
 
 def test_convolutions_follow_each_other_without_transposes() -> None:
-    """NCHW from the input to the pooled vector; only Dense, on one row, moves ones around."""
-    graph = spell(small_net()).model.graph
-    before = [n.op_type for n in graph.node][: [n.op_type for n in graph.node].index("Reshape")]
-    assert "Transpose" not in before and before.count("QLinearConv") == 3
+    """NCHW from the input to the pooled vector, which has only one order."""
+    kinds = [n.op_type for n in spell(small_net()).model.graph.node]
+    assert "Transpose" not in kinds and kinds.count("QLinearConv") == 4
 
 
 def test_names_and_layouts_are_kept() -> None:
@@ -186,6 +185,27 @@ def test_accumulators_at_the_proven_limit(sign: int) -> None:
     sample = {x: np.repeat(np.array([[127], [-128]], np.int8), k, axis=1)}
     report = verify(b.finish(y), [sample], backends=["reference", "onnxruntime"])
     assert report.ok, report.problems()
+
+
+@pytest.mark.parametrize(
+    ("sx", "sy"), [(2.0**-96, 1.0), (2.0**64, 1.0), (1.0, 2.0**64), (2.0**-90, 2.0**-96)]
+)
+def test_scales_at_the_ends_of_their_range(sx: float, sy: float) -> None:
+    b, r = Build(), Random(3)
+    x = b.input((1, 4, 4, 8), quant(sx, 5))
+    w, one = b.constant(r.weights(8, 1, 1, 8)), np.ones(8, np.float32)
+    common = {"lo": -128, "hi": 127}
+    conv = b.op(p.Conv2D, [x, w], (1, 4, 4, 8), quant(sy, -3), bias=_zeros(8), weight_scale=one, **common)
+    pool = b.op(p.AveragePool, [x], (1, 1, 1, 8), quant(sy, -3), kernel=(4, 4), **common)
+    total = b.op(p.Add, [x, x], (1, 4, 4, 8), quant(sy, -3), **common)
+    b.float_output(conv), b.float_output(total)
+    program = b.finish(pool)
+    report = verify(program, r.samples(program), backends=["reference", "onnxruntime"])
+    assert report.ok, report.problems()
+
+
+def _zeros(channels: int) -> np.ndarray:
+    return np.zeros(channels, np.int32)
 
 
 def test_operand_order_rank_and_layout_may_differ() -> None:
