@@ -85,7 +85,7 @@ def minmax(h: Histogram) -> Range:
 def percentile(h: Histogram, tail: float = 1e-5) -> Range:
     """All but a share of `tail` of the values at either end."""
     total = int(h.counts.sum())
-    if total == 0:
+    if total == 0 or h.hi <= h.lo:
         return h.lo, h.hi
     cumulated = np.cumsum(h.counts)
     first = int(np.searchsorted(cumulated, tail * total, side="right"))

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Observers, taps and the choice of ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.calibrate import METHODS, calibrate, calibrate_without_data, taps
+from edgekit.calibrate.bounds import propagate
+from edgekit.calibrate.observers import BINS, Histogram, mse, percentile
+from edgekit.data import InputSpec, Preprocessing, open_data
+from edgekit.errors import DataError, ModelError
+from edgekit.importer import ImportedModel, load
+from edgekit.passes.pipeline import optimize
+from edgekit.quantize import input_specs, quantize_model
+from edgekit.quantize.scales import dequantize, quant_from_range, quantize
+from tests.quantize.nets import Net
+
+# ---- Histograms --------------------------------------------------------------------------------
+
+
+def histogram(*arrays: np.ndarray) -> Histogram:
+    h = Histogram()
+    for a in arrays:
+        h.add(np.asarray(a, np.float32))
+    return h
+
+
+def test_every_value_is_counted_whatever_the_order(rng: np.random.Generator) -> None:
+    parts = [rng.standard_normal(500) * 10.0**k for k in (-3, 0, 4, 1, -2)]
+    h = histogram(*parts)
+    x = np.concatenate(parts).astype(np.float32)
+    assert h.counts.sum() == x.size
+    assert (h.lo, h.hi) == (float(x.min()), float(x.max()))
+    # Growth moves counts by no more than a bin.
+    exact = np.histogram(x, bins=BINS, range=(h.start, h.start + BINS * h.width))[0]
+    assert np.abs(np.cumsum(h.counts) - np.cumsum(exact)).max() <= max(exact.max(), h.counts.max())
+
+
+def test_growth_keeps_enough_resolution(rng: np.random.Generator) -> None:
+    h = histogram(*(np.array([v]) for v in (0.1, -3.0, 5.0, -1000.0, 20.0)))
+    assert h.hi - h.lo > BINS / 4.1 * h.width
+
+
+def test_zeros_are_not_counted_but_seen() -> None:
+    h = histogram(np.array([0.0, 0.0, 1.0, 2.0]), np.zeros(3), np.array([-1.0]))
+    assert h.counts.sum() == 3
+    assert (h.lo, h.hi) == (-1.0, 2.0)
+    assert (h.counts >= 0).all()
+    assert histogram(np.zeros(5)).counts.sum() == 0
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize(
+    "values", [[0.0] * 9, [3.0] * 9, [-2.5] * 9, [0.0, 1e-30], [1e30, -1e30], [0.0, 0.0, 5.0]]
+)
+def test_methods_on_degenerate_tensors(method: str, values: list[float]) -> None:
+    h = histogram(np.array(values))
+    lo, hi = METHODS[method](h)
+    assert h.lo <= lo <= hi <= h.hi
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_methods_stay_within_what_occurred(rng: np.random.Generator, method: str) -> None:
+    for x in (
+        rng.standard_normal(20_000),
+        np.maximum(rng.standard_normal(20_000), 0),
+        rng.exponential(1, 20_000),
+    ):
+        h = histogram(x)
+        lo, hi = METHODS[method](h)
+        assert h.lo <= lo <= hi <= h.hi
+        assert hi > 0.25 * h.hi
+
+
+def squared_error(x: np.ndarray, lo: float, hi: float) -> float:
+    q = quant_from_range(lo, hi)
+    return float(np.mean((dequantize(quantize(x, q), q) - x) ** 2))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_mse_is_near_the_best_range(rng: np.random.Generator, relu: bool) -> None:
+    x = rng.laplace(0, 1, 50_000)
+    x = np.maximum(x, 0) if relu else x
+    h = histogram(x)
+    found = squared_error(x, *mse(h))
+    best = min(
+        squared_error(x, h.lo * s, h.hi * t) for s in np.linspace(0.2, 1, 17) for t in np.linspace(0.2, 1, 17)
+    )
+    assert found <= best * 1.05
+    assert found < squared_error(x, h.lo, h.hi)
+
+
+def test_percentile_cuts_the_tails(rng: np.random.Generator) -> None:
+    x = np.concatenate([rng.uniform(-1, 1, 100_000), [50.0, -80.0]])
+    lo, hi = percentile(histogram(x), tail=1e-4)
+    assert -1.1 < lo < -0.9
+    assert 0.9 < hi < 1.1
+
+
+# ---- Through ONNX Runtime ----------------------------------------------------------------------
+
+
+def conv_model(path: Path, rng: np.random.Generator, batch: int = 1) -> ImportedModel:
+    """Conv, Relu, global average, Gemm."""
+    w = rng.standard_normal((8, 3, 3, 3)).astype(np.float32)
+    v = rng.standard_normal((4, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "v"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4])],
+        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path / "net.onnx")
+    imported = load(path / "net.onnx")
+    optimize(imported.graph)
+    return imported
+
+
+def test_ranges_are_those_of_the_tensors(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    x = rng.standard_normal((6, 3, 8, 8)).astype(np.float32)
+    graph = imported.graph
+    learned = calibrate(graph, imported.model, open_data(x, input_specs(graph)), "minmax")
+    assert learned.samples == 6
+    assert learned.ranges[graph.inputs[0].value] == (float(x.min()), float(x.max()))
+    assert {v.name for v in graph.activations()} == set(learned.ranges)
+
+
+def test_chunked_taps_give_the_same(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = conv_model(tmp_path, rng)
+    data = open_data(rng.standard_normal((5, 3, 8, 8)), input_specs(imported.graph))
+    whole = calibrate(imported.graph, imported.model, data)
+    monkeypatch.setattr(taps, "TAP_BYTES", 1)
+    calls: list[tuple[int, int]] = []
+    chunked = calibrate(imported.graph, imported.model, data, progress=lambda *c: calls.append(c))
+    assert chunked.ranges == whole.ranges
+    assert calls[-1][0] == calls[-1][1] > 5  # several passes over five samples
+    for name, rows in whole.patches.items():
+        np.testing.assert_array_equal(chunked.patches[name], rows)
+
+
+def test_samples_that_fill_up_a_fixed_batch_do_not_count(tmp_path: Path, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((5, 3, 8, 8)).astype(np.float32)
+    single = conv_model(tmp_path, np.random.default_rng(1))
+    fixed = conv_model(tmp_path, np.random.default_rng(1), batch=4)
+    ranges = [
+        calibrate(m.graph, m.model, open_data(x, input_specs(m.graph)), "percentile").ranges
+        for m in (single, fixed)
+    ]
+    for name in ("x",):
+        assert ranges[0][name] == ranges[1][name]
+    assert ranges[0][single.graph.outputs[0].value] == pytest.approx(
+        ranges[1][fixed.graph.outputs[0].value], rel=1e-5
+    )
+
+
+def test_patches_are_what_the_layer_reads(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    graph = imported.graph
+    x = rng.standard_normal((3, 3, 8, 8)).astype(np.float32)
+    learned = calibrate(graph, imported.model, open_data(x, input_specs(graph)))
+    conv = next(n for n in graph.nodes if n.op == "Conv")
+    rows = learned.patches[conv.outputs[0]]
+    assert rows.shape == (3 * 64, 3, 3, 3)
+    padded = np.pad(x.transpose(0, 2, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = np.moveaxis(windows, 3, -1).reshape(-1, 3, 3, 3)
+    order = [np.lexsort(r.reshape(len(r), -1).T) for r in (rows, expected)]
+    np.testing.assert_array_equal(rows[order[0]], expected[order[1]])
+
+
+def test_overflow_in_the_model_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    x = np.full((2, 3, 8, 8), 3e38, np.float32)
+    with pytest.raises(ModelError, match="overflows"):
+        calibrate(imported.graph, imported.model, open_data(x, input_specs(imported.graph)))
+
+
+def test_unknown_method(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    data = open_data(np.zeros((1, 3, 8, 8)), input_specs(imported.graph))
+    with pytest.raises(DataError, match=r"--method best: .* auto, minmax"):
+        calibrate(imported.graph, imported.model, data, "best")
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_all_methods_convert_the_same_data_the_same_way(
+    tmp_path: Path, rng: np.random.Generator, method: str
+) -> None:
+    imported = conv_model(tmp_path, rng)
+    x = rng.standard_normal((8, 3, 8, 8)).astype(np.float32)
+    first, second = (quantize_model(imported, x, method=method) for _ in range(2))
+    for a, b in zip(first.ops, second.ops, strict=True):
+        for key, value in vars(a).items():
+            np.testing.assert_array_equal(value, getattr(b, key))
+
+
+# ---- Without data ------------------------------------------------------------------------------
+
+
+def test_without_data_there_is_a_warning_and_a_seed(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    warnings: list[str] = []
+    quantize_model(imported, warnings=warnings)
+    assert any("no calibration data" in w for w in warnings)
+    specs = input_specs(imported.graph)
+    ranges = [calibrate_without_data(imported.graph, imported.model, specs, seed=s).ranges for s in (0, 0, 1)]
+    assert ranges[0] == ranges[1] != ranges[2]
+
+
+def test_without_data_raw_bytes_have_a_known_range(tmp_path: Path, rng: np.random.Generator) -> None:
+    imported = conv_model(tmp_path, rng)
+    program = quantize_model(imported, preprocessing=Preprocessing("nhwc", (128.0,), (64.0,)))
+    quant = program.tensors["x_quantized"].quant
+    assert float(quant.scale) == pytest.approx(1 / 64)
+    assert quant.zero_point == 0
+
+
+def test_batch_norm_statistics_give_ranges() -> None:
+    net = Net()
+    x = net.input((1, 2, 2, 3))
+    y = net.node("Unary", [x], (1, 2, 2, 3), fn="Relu", params={})
+    net.graph.nodes[-1].attrs["clip"] = (0.0, 8.0)
+    net.graph.batch_norm_stats[y] = (np.array([1.0, 0.0, -1.0]), np.array([1.0, 2.0, 0.5]))
+    from edgekit.calibrate.synthetic import batch_norm_ranges
+
+    assert batch_norm_ranges(net.graph) == {y: (0.0, 8.0)}
+    del net.graph.nodes[-1].attrs["clip"]
+    assert batch_norm_ranges(net.graph) == {y: (-12.0, 12.0)}
+
+
+# ---- Bounds ------------------------------------------------------------------------------------
+
+
+def test_missing_ranges_follow_from_others(rng: np.random.Generator) -> None:
+    net = Net()
+    x = net.input((1, 4))
+    a = net.node("Unary", [x], (1, 4), fn="Sigmoid", params={})
+    b = net.node("Mul", [x, a], (1, 4))
+    c = net.node("Sub", [b, net.constant([1.0, -2.0, 0.0, 3.0])], (1, 4))
+    d = net.node(
+        "Dense", [c, net.constant([[1.0, -1.0, 0.5, 0.0]]), net.constant([2.0])], (1, 1), clip=(-1.0, 9.0)
+    )
+    ranges = propagate(net.graph, {x: (-2.0, 4.0)})
+    assert ranges[a] == pytest.approx((1 / (1 + np.exp(2)), 1 / (1 + np.exp(-4))))
+    for _ in range(200):
+        value = rng.uniform(-2, 4, 4)
+        s = value / (1 + np.exp(-value))
+        t = s - np.array([1.0, -2.0, 0.0, 3.0])
+        assert ranges[b][0] <= s.min() <= s.max() <= ranges[b][1]
+        assert ranges[c][0] <= t.min() <= t.max() <= ranges[c][1]
+    assert ranges[d][0] >= -1.0
+    assert ranges[d][1] <= 9.0
+
+
+def test_specs_of_a_vector() -> None:
+    assert InputSpec("x", (1, 640)).channel_axis == 1
