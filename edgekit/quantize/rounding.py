@@ -45,17 +45,20 @@ class OutputRounding:
         self._groups = groups
 
     def __call__(self, w: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """float[O, K] weights in `scale` [O, 1] -> whole numbers of the same shape, float64."""
+        """float[O, K] weights in `scale` [O, 1] -> whole numbers of the same shape, float64.
+
+        A weight of zero stays zero: pruned models keep their sparsity.
+        """
         grouped = w.reshape(self._groups, -1, w.shape[1])
         step = np.broadcast_to(scale, (len(w), 1)).reshape(self._groups, -1)
         order = self._order[:, None, :]
         rest = np.take_along_axis(grouped, np.broadcast_to(order, grouped.shape), axis=2)
-        rounded = self._round(rest, step)
+        rounded = self._round(rest, step, rest == 0)
         result = np.empty_like(rounded)
         np.put_along_axis(result, np.broadcast_to(order, result.shape), rounded, axis=2)
         return result.reshape(w.shape)
 
-    def _round(self, rest: np.ndarray, step: np.ndarray) -> np.ndarray:
+    def _round(self, rest: np.ndarray, step: np.ndarray, zero: np.ndarray) -> np.ndarray:
         """Column after column; a block's corrections reach the columns behind it in one product."""
         rounded = np.empty_like(rest)
         k = rest.shape[2]
@@ -63,7 +66,7 @@ class OutputRounding:
             last = min(first + _BLOCK, k)
             errors = np.empty((*rest.shape[:2], last - first))
             for i in range(first, last):
-                rounded[:, :, i] = nearest(rest[:, :, i], step)
+                rounded[:, :, i] = np.where(zero[:, :, i], 0.0, nearest(rest[:, :, i], step))
                 error = (rest[:, :, i] - rounded[:, :, i] * step) / self._upper[:, i, i][:, None]
                 rest[:, :, i:last] -= error[:, :, None] * self._upper[:, None, i, i:last]
                 errors[:, :, i - first] = error

@@ -209,7 +209,7 @@ def test_matmul_too_deep_is_refused() -> None:
 # ---- Rounding ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [3, 70, 150])
+@pytest.mark.parametrize("k", [20, 70, 150])
 def test_output_rounding_beats_nearest_on_correlated_inputs(rng: np.random.Generator, k: int) -> None:
     common = rng.standard_normal((400, 1))
     inputs = (common + 0.2 * rng.standard_normal((400, k)))[None]
@@ -223,6 +223,14 @@ def test_output_rounding_beats_nearest_on_correlated_inputs(rng: np.random.Gener
         outputs = inputs[0] @ (q * scale - w).T
         errors.append(outputs.var(axis=0).sum())
     assert errors[1] < errors[0]
+
+
+def test_output_rounding_keeps_zeros(rng: np.random.Generator) -> None:
+    inputs = rng.standard_normal((1, 300, 1)) + 0.1 * rng.standard_normal((1, 300, 90))
+    w = rng.standard_normal((5, 90)) * (rng.random((5, 90)) < 0.2)
+    q = OutputRounding(inputs)(w, np.full((5, 1), 0.02))
+    assert not q[w == 0].any()
+    assert (q != nearest(w, 0.02)).any()
 
 
 def test_output_rounding_of_groups_is_that_of_each(rng: np.random.Generator) -> None:
