@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import cffi
 import numpy as np
 
-from edgekit.runtime.capi import ffi, lib
+from edgekit.runtime.capi import declarations, ffi, lib, library_path
+from edgekit.sources import source_root
 
 ALIGN = 64
 
@@ -26,6 +29,28 @@ def aligned(data: bytes | int, extra: int = 0) -> tuple[Any, Any]:
 def text(status: int) -> str:
     """A status as text."""
     return ffi.string(lib.ek_status_string(status)).decode()
+
+
+class Library:
+    """The parts of the interface outside edgekit.h, from the same shared library."""
+
+    def __init__(self) -> None:
+        self.ffi = cffi.FFI()
+        self.ffi.include(ffi)
+        include = source_root() / "csrc" / "include" / "edgekit"
+        for name in ("edgekit_cpu.h", "edgekit_threads.h"):
+            self.ffi.cdef(declarations((include / name).read_text()))
+        self.lib = self.ffi.dlopen(str(library_path()))
+
+    @contextmanager
+    def pool(self, threads: int) -> Iterator[tuple[Any, Any]]:
+        """An ek_parallel_for and its context."""
+        pool = self.lib.ek_threads_create(threads)
+        assert pool != self.ffi.NULL
+        try:
+            yield self.lib.ek_threads_parallel_for, pool
+        finally:
+            self.lib.ek_threads_destroy(pool)
 
 
 class File:

@@ -29,4 +29,7 @@ static inline uint32_t fuzz_below(fuzz_random *r, uint32_t limit)
 /* About as many multiply-accumulates as one run of a checked file takes. */
 uint64_t fuzz_work(const uint8_t *file);
 
+/* How many runs show all that a checked file does. */
+uint32_t fuzz_runs(const uint8_t *file);
+
 #endif /* EK_FUZZ_H */

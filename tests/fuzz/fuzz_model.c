@@ -15,8 +15,8 @@
 #include <string.h>
 
 /* Beyond these a run would take too long to be worth it. */
-#define MAX_MEMORY (1u << 20)
-#define MAX_WORK (1u << 18)
+#define MAX_MEMORY (1u << 18)
+#define MAX_WORK (1u << 15)
 
 static uint64_t executions, ran, statuses[64];
 
@@ -132,7 +132,7 @@ static void bind_all(ek_instance *net, const buffers *b)
     }
 }
 
-/* Two runs, for STATE; the hash of all outputs, 0 if this is too large to run. */
+/* With STATE two runs, as the second begins with what the first has left. The hash of all outputs, 0 if this is too large to run. */
 static uint64_t run(const ek_model *model, ek_kernels kernels, uint32_t threads, buffers *b)
 {
     const size_t bytes = ek_memory_needed(model, kernels, threads);
@@ -149,7 +149,7 @@ static uint64_t run(const ek_model *model, ek_kernels kernels, uint32_t threads,
         abort();
     bind_all(net, b);
     uint64_t h = 1;
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < fuzz_runs(model->bytes); i++) {
         if (ek_run(net) != EK_OK)
             abort();
         for (uint32_t k = b->inputs; k < b->count; k++)

@@ -137,6 +137,30 @@ typedef struct op {
     uint32_t index;
 } op;
 
+/* Bytes of the parameters of an operator that this mutator looks into. */
+static uint32_t params_size(uint8_t opcode)
+{
+    switch (opcode) {
+    case EK_OPCODE_QUANTIZE: return sizeof(ek_quantize_record);
+    case EK_OPCODE_DEQUANTIZE: return sizeof(ek_dequantize_record);
+    case EK_OPCODE_CONV2D: return sizeof(ek_conv2d_record);
+    case EK_OPCODE_DEPTHWISE_CONV2D: return sizeof(ek_depthwise_conv2d_record);
+    case EK_OPCODE_DENSE: return sizeof(ek_dense_record);
+    case EK_OPCODE_MATMUL: return sizeof(ek_matmul_record);
+    case EK_OPCODE_ADD: return sizeof(ek_add_record);
+    case EK_OPCODE_MUL: return sizeof(ek_mul_record);
+    case EK_OPCODE_MAX_POOL: return sizeof(ek_max_pool_record);
+    case EK_OPCODE_AVERAGE_POOL: return sizeof(ek_average_pool_record);
+    case EK_OPCODE_PRELU: return sizeof(ek_prelu_record);
+    case EK_OPCODE_SOFTMAX: return sizeof(ek_softmax_record);
+    case EK_OPCODE_TRANSPOSE: return sizeof(ek_transpose_record);
+    case EK_OPCODE_SLICE: return sizeof(ek_slice_record);
+    case EK_OPCODE_PAD: return sizeof(ek_pad_record);
+    case EK_OPCODE_CONCAT: return sizeof(ek_concat_record);
+    default: return 0;
+    }
+}
+
 /* The operator at byte `at` of OPS; 0 behind the last one that makes sense. */
 static int op_at(const model *m, uint32_t at, uint32_t index, op *out)
 {
@@ -146,7 +170,8 @@ static int op_at(const model *m, uint32_t at, uint32_t index, op *out)
     ek_op_record *r = (void *)(s->data + at);
     const uint32_t count = (uint32_t)r->n_inputs + r->n_outputs;
     const uint32_t head = (uint32_t)sizeof *r + (2 * count + 3) / 4 * 4;
-    if (r->bytes < head || r->bytes % 4 != 0 || r->bytes > s->size - at || r->n_outputs != 1)
+    if (r->bytes % 4 != 0 || r->bytes > s->size - at || r->n_outputs != 1 || r->n_inputs == 0 ||
+        r->bytes < head || r->bytes - head < params_size(r->opcode))
         return 0;
     *out = (op){r, (void *)(r + 1), (uint8_t *)r + head, r->bytes - head, index};
     for (uint32_t i = 0; i < count; i++)
@@ -330,23 +355,20 @@ static void change_params(model *m, fuzz_random *r)
     switch (o.record->opcode) {
     case EK_OPCODE_CONV2D: {
         ek_conv2d_record *p = o.params;
-        if (o.params_bytes == sizeof *p && fuzz_below(r, 4))
+        if (fuzz_below(r, 4))
             change_window(&p->stride_h, r);
-        else if (o.params_bytes == sizeof *p)
+        else
             change_clamp(&p->lo, &p->hi, r);
         break;
     }
     case EK_OPCODE_DEPTHWISE_CONV2D: {
         ek_depthwise_conv2d_record *p = o.params;
-        if (o.params_bytes == sizeof *p)
-            change_window(&p->stride_h, r);
+        change_window(&p->stride_h, r);
         break;
     }
     case EK_OPCODE_MAX_POOL:
     case EK_OPCODE_AVERAGE_POOL: {
         ek_max_pool_record *p = o.params; /* both begin the same */
-        if (o.params_bytes < sizeof *p)
-            break;
         if (fuzz_below(r, 2))
             change_window(&p->stride_h, r);
         else
@@ -356,7 +378,7 @@ static void change_params(model *m, fuzz_random *r)
     case EK_OPCODE_SLICE: {
         ek_slice_record *p = o.params;
         const uint32_t i = fuzz_below(r, rank);
-        if (o.params_bytes == sizeof *p && i < EK_FORMAT_MAX_RANK) {
+        if (i < EK_FORMAT_MAX_RANK) {
             p->start[i] = (int32_t)fuzz_below(r, 8);
             p->step[i] = (int32_t)fuzz_below(r, 7) - 3;
         }
@@ -365,21 +387,19 @@ static void change_params(model *m, fuzz_random *r)
     case EK_OPCODE_PAD: {
         ek_pad_record *p = o.params;
         const uint32_t i = fuzz_below(r, rank);
-        if (o.params_bytes == sizeof *p && i < EK_FORMAT_MAX_RANK)
+        if (i < EK_FORMAT_MAX_RANK)
             p->before[i] = fuzz_below(r, 5);
         break;
     }
     case EK_OPCODE_CONCAT: {
         ek_concat_record *p = o.params;
-        if (o.params_bytes == sizeof *p)
-            p->axis = fuzz_below(r, rank);
+        p->axis = fuzz_below(r, rank);
         break;
     }
     case EK_OPCODE_TRANSPOSE:
     case EK_OPCODE_QUANTIZE:
     case EK_OPCODE_DEQUANTIZE:
-        if (o.params_bytes >= EK_FORMAT_MAX_RANK)
-            shuffle(o.params, rank, r);
+        shuffle(o.params, rank, r);
         break;
     default:
         if (fuzz_below(r, 8) == 0)
@@ -552,32 +572,32 @@ static void fit_shapes(const model *m)
     FOR_EACH_OP(m, o) {
         const ek_tensor_record *xt = input_of(m, &o, 0), *yt = output_of(m, &o);
         uint32_t *x = dims_of(m, xt), *y = dims_of(m, yt);
-        if (o.record->n_inputs == 0 || x == NULL || y == NULL || xt->rank != yt->rank || x == y)
+        if (x == NULL || y == NULL || xt->rank != yt->rank || x == y)
             continue;
         uint32_t *w = o.record->n_inputs == 2 ? dims_of(m, input_of(m, &o, 1)) : NULL;
         switch (o.record->opcode) {
         case EK_OPCODE_CONV2D:
         case EK_OPCODE_DEPTHWISE_CONV2D:
-            if (w != NULL && xt->rank == 4 && o.params_bytes >= sizeof(ek_depthwise_conv2d_record))
+            if (w != NULL && xt->rank == 4)
                 fit_conv(m, &o, x, w, y);
             break;
         case EK_OPCODE_DENSE:
             if (w != NULL && xt->rank > 0 && input_of(m, &o, 1)->rank == 2) {
-                memcpy(y, x, (xt->rank - 1u) * sizeof *y);
+                memmove(y, x, (xt->rank - 1u) * sizeof *y);
                 w[1] = x[xt->rank - 1];
                 w[0] = y[yt->rank - 1];
             }
             break;
         case EK_OPCODE_MATMUL:
             if (w != NULL && xt->rank >= 2 && input_of(m, &o, 1)->rank == xt->rank) {
-                memcpy(y, x, (xt->rank - 1u) * sizeof *y);
+                memmove(y, x, (xt->rank - 1u) * sizeof *y);
                 w[xt->rank - 2] = x[xt->rank - 1];
                 y[yt->rank - 1] = w[xt->rank - 1];
             }
             break;
         case EK_OPCODE_MAX_POOL:
         case EK_OPCODE_AVERAGE_POOL:
-            if (xt->rank == 4 && o.params_bytes >= sizeof(ek_max_pool_record)) {
+            if (xt->rank == 4) {
                 const ek_max_pool_record *p = o.params;
                 fit_window(x, y, p->kernel_h, p->kernel_w, &p->stride_h);
                 y[3] = x[3];
@@ -586,7 +606,7 @@ static void fit_shapes(const model *m)
         case EK_OPCODE_LUT:
         case EK_OPCODE_PRELU:
         case EK_OPCODE_SOFTMAX:
-            memcpy(y, x, xt->rank * sizeof *y);
+            memmove(y, x, xt->rank * sizeof *y);
             break;
         case EK_OPCODE_ADD:
         case EK_OPCODE_MUL:
@@ -595,8 +615,7 @@ static void fit_shapes(const model *m)
                 y[i] = x[i] > w[i] ? x[i] : w[i];
             break;
         default:
-            if (o.params_bytes != 0)
-                fit_moved(m, &o, x, y, xt->rank);
+            fit_moved(m, &o, x, y, xt->rank);
         }
     }
 }
@@ -659,7 +678,7 @@ static void fit_all_arrays(model *m, fuzz_random *r)
         /* All three begin with the offsets of start and multiplier. */
         uint32_t *offsets = o.params;
         if ((c == EK_OPCODE_CONV2D || c == EK_OPCODE_DEPTHWISE_CONV2D || c == EK_OPCODE_DENSE) &&
-            y != NULL && yt->rank > 0 && o.params_bytes >= 8)
+            y != NULL && yt->rank > 0)
             fit_arrays(m, &offsets[0], &offsets[1], y[yt->rank - 1], r);
     }
 }
@@ -784,26 +803,21 @@ static void fit_multipliers(const model *m)
         const float b = scale_of(m, input_of(m, &o, o.record->n_inputs > 1));
         switch (o.record->opcode) {
         case EK_OPCODE_ADD:
-            if (o.params_bytes == sizeof(ek_add_record)) {
-                ek_add_record *p = o.params;
-                p->multiplier_a = a / y;
-                p->multiplier_b = p->multiplier_b < 0 ? -(b / y) : b / y;
-            }
+            ((ek_add_record *)o.params)->multiplier_a = a / y;
+            ((ek_add_record *)o.params)->multiplier_b =
+                ((ek_add_record *)o.params)->multiplier_b < 0 ? -(b / y) : b / y;
             break;
         case EK_OPCODE_MUL:
         case EK_OPCODE_MATMUL: {
-            const float product = a * b / y;
-            if (o.params_bytes >= sizeof product)
-                memcpy(o.params, &product, sizeof product);
+            const float product = a * b / y; /* the first field of both */
+            memcpy(o.params, &product, sizeof product);
             break;
         }
         case EK_OPCODE_PRELU:
-            if (o.params_bytes == sizeof(ek_prelu_record))
-                ((ek_prelu_record *)o.params)->multiplier = a / y;
+            ((ek_prelu_record *)o.params)->multiplier = a / y;
             break;
         case EK_OPCODE_SOFTMAX:
-            if (o.params_bytes == sizeof(ek_softmax_record))
-                ((ek_softmax_record *)o.params)->inverse_scale = 1 / y;
+            ((ek_softmax_record *)o.params)->inverse_scale = 1 / y;
             break;
         default:
             break;
@@ -916,6 +930,13 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_size, const uint8_t 
     release(&q);
     repair_checksums(out, made);
     return made;
+}
+
+uint32_t fuzz_runs(const uint8_t *file)
+{
+    ek_file_header header;
+    memcpy(&header, file, sizeof header);
+    return header.state_bytes != 0 ? 2 : 1;
 }
 
 uint64_t fuzz_work(const uint8_t *file)
