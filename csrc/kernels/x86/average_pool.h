@@ -20,8 +20,7 @@ static void block(const ek_pool_params *p, const requant *r, const ek_average_wi
             x += (ptrdiff_t)p->dilation_w * p->in.w_stride;
         }
     }
-    const vfloat real = v_mulf(v_to_float(acc), v_setf(win->multiplier));
-    v_store_i8_n(y, v_round(real, r), r, count);
+    v_store_i8_n(y, v_requantize(acc, v_setf(win->multiplier), r), r, count);
 }
 
 void VECTOR_NAME(ek_average_pool)(const void *params, const void *const in[], void *out,

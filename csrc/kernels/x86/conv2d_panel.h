@@ -15,9 +15,9 @@
 
 #define TILE_N 16
 #define TILE_K 4
-#define CHUNK 16            /* values that `widen16` writes: a run spills into what comes after it */
-#define PANEL_BYTES 12288   /* leaves room for the weights in a first level cache of 32 KB */
-#define PANEL_WINDOWS 48    /* a multiple of BLOCK */
+#define CHUNK 16          /* values that `widen16` writes: a run spills into what comes after it */
+#define PANEL_BYTES 12288 /* leaves room for the weights in a first level cache of 32 KB */
+#define PANEL_WINDOWS 48  /* a multiple of BLOCK */
 
 /* What a call needs of its parameters, for one group. */
 typedef struct conv_shape {

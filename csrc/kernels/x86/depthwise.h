@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Body of depthwise_avx2.c and depthwise_sse41.c: the bytes of two taps are interleaved and
- * widened, so that one multiply-add sums both taps of LANES channels exactly. 3x3 windows keep their
- * columns in registers; others read each tap through an offset. Channels beyond a multiple of LANES
- * and channel multipliers go to the scalar kernel.
+ * widened, so that one multiply-add sums both taps of LANES channels exactly. 3x3 windows keep
+ * their columns in registers; others read each tap through an offset. Channels beyond a multiple of
+ * LANES and channel multipliers go to the scalar kernel.
  */
 #include <string.h>
 
@@ -31,7 +31,7 @@ INLINE lane_params lane_params_at(const ek_conv_params *p, const vint *weights, 
 
 INLINE void store(int8_t *y, vint acc, const lane_params *l, const requant *r)
 {
-    v_store_i8(y, v_round(v_mulf(v_to_float(acc), l->multiplier), r), r);
+    v_store_i8(y, v_requantize(acc, l->multiplier, r), r);
 }
 
 /* ---- 3x3 ------------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Body of matmul_avx2.c and matmul_sse41.c: rows of a, less its zero point, are widened into
- * scratch; two rows of b are interleaved, so that one multiply-add sums two steps through k for LANES
- * columns. Factors lie in [-255, 255], so a pair of products is exact.
+ * scratch; two rows of b are interleaved, so that one multiply-add sums two steps through k for
+ * LANES columns. Factors lie in [-255, 255], so a pair of products is exact.
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -49,8 +49,8 @@ static inline __attribute__((always_inline)) void block(const int rows, const ek
             acc[i] = v_add(acc[i], v_madd(pair, broadcast_pair(a + i * row + k)));
     }
     for (int i = 0; i < rows; i++) {
-        const vfloat real = v_mulf(v_to_float(acc[i]), v_setf(p->multiplier));
-        v_store_i8_n(y + (ptrdiff_t)i * p->n, v_round(real, r), r, count);
+        const vint rounded = v_requantize(acc[i], v_setf(p->multiplier), r);
+        v_store_i8_n(y + (ptrdiff_t)i * p->n, rounded, r, count);
     }
 }
 

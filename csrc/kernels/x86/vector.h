@@ -51,6 +51,10 @@ static inline vint v_sub(vint a, vint b) { return _mm256_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm256_mullo_epi32(a, b); }
 static inline vfloat v_to_float(vint a) { return _mm256_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx2(a, r); }
+static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
+{
+    return ek_requantize_avx2(acc, multiplier, r);
+}
 static inline vfloat v_setf(float a) { return _mm256_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm256_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm256_storeu_ps(y, a); }
@@ -105,6 +109,10 @@ static inline vint v_sub(vint a, vint b) { return _mm_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm_mullo_epi32(a, b); }
 static inline vfloat v_to_float(vint a) { return _mm_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_sse41(a, r); }
+static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
+{
+    return ek_requantize_sse41(acc, multiplier, r);
+}
 static inline vfloat v_setf(float a) { return _mm_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm_storeu_ps(y, a); }
