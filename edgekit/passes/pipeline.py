@@ -24,6 +24,7 @@ from edgekit.passes import (
     constants,
     dead_code,
     dense,
+    names,
     pads,
     reshapes,
     transposes,
@@ -60,6 +61,7 @@ def optimize(graph: Graph) -> None:
     for passes in (CANONICAL, LEFTOVERS, CLAMPS, TABLES):
         run_to_fixpoint(edit, passes)
     dead_code.run(edit)
+    names.run(graph)
 
 
 def run_to_fixpoint(edit: Editor, passes: Sequence[Pass]) -> None:

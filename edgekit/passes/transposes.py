@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from edgekit.graph import Node
 from edgekit.passes import dead_code
@@ -27,10 +28,8 @@ def merge(edit: Editor) -> bool:
 
 
 def sink(edit: Editor) -> bool:
-    changed = edit.sweep(_merge)
-    changed |= edit.sweep(_across_reshape)
-    changed |= edit.sweep(_behind_reshape)
-    return edit.sweep(_behind) or changed
+    """One kind of move at a time, so that Transposes that can meet where they are do not walk off."""
+    return any(edit.sweep(rule) for rule in (_merge, _across_reshape, _behind_reshape, _behind))
 
 
 def anchor(edit: Editor) -> None:
@@ -48,7 +47,7 @@ def anchor(edit: Editor) -> None:
         perm = wanted.most_common(1)[0][0]
         _anchor(edit, name, perm)
         # Nothing is merged yet, so that only one direction may move: the other would come back.
-        while edit.sweep(lambda e, node, back=inverse(perm): _behind(e, node, back)):
+        while edit.sweep(partial(_behind, only=inverse(perm))):
             dead_code.run(edit)
 
 
