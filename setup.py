@@ -6,6 +6,7 @@ Everything declarative is in pyproject.toml; how C is compiled is in SConstruct 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,18 +31,17 @@ class BuildRuntime(build_ext):
         target.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "SCons", "-C", str(ROOT), "-Q", "python"]
         command += [f"install_dir={target.parent}", f"build_dir={work}", f"extension_name={target.name}"]
-        if self.parallel:
-            command.append(f"-j{self.parallel}")
+        command.append(f"-j{self.parallel or os.cpu_count() or 1}")
         subprocess.run(command, check=True)
 
     def copy_extensions_to_source(self) -> None:
         super().copy_extensions_to_source()
         for ext in self.extensions:
-            built = Path(self.get_ext_fullpath(ext.name))
-            inplace = ROOT.joinpath(*ext.name.split(".")[:-1])
+            package = ext.name.split(".")[:-1]
             for library in SHARED_LIBRARIES:
-                if (built.parent / library).exists():
-                    shutil.copy2(built.parent / library, inplace / library)
+                built = Path(self.build_lib).joinpath(*package, library)
+                if built.exists():
+                    shutil.copy2(built, ROOT.joinpath(*package, library))
 
 
 class BuildPython(build_py):
