@@ -145,7 +145,7 @@ def valid() -> Iterator[tuple[str, bytes]]:
     for name in ("conv2d", "dense"):
         yield f"{name}_interleaved", _file(OPERATORS[name](Random(12)), INTERLEAVED)
     for name in ("conv2d", "depthwise_conv2d", "dense"):
-        yield f"{name}_sparse", _file(_sparse_weights(OPERATORS[name](Random(13))), SPARSE)
+        yield f"{name}_sparse", _file(_sparse_weights(OPERATORS[name](Random(14))), SPARSE)
 
 
 # ---- Files that must be refused ------------------------------------------------------------------
