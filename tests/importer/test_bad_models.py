@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
 from edgekit.importer import load
+from edgekit.importer.check import MAX_IR_VERSION, MAX_OPSET
 from tests.importer.tapped import import_model, model, node
 
 Proto = onnx.ModelProto
@@ -151,22 +152,22 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
     "no nodes": (lambda: model([], X, ["x"]), f"holds no ONNX graph with nodes; {EXPORT}"),
     "old IR version": (
         lambda: relu(ir_version=2),
-        "IR version 2 is outside 3 to 14; export the model with another version of the exporter, or update the "
+        f"IR version 2 is outside 3 to {MAX_IR_VERSION}; export the model with another version of the exporter, or update the "
         "onnx package",
     ),
     "IR version of the future": (
         lambda: relu(ir_version=99),
-        "IR version 99 is outside 3 to 14; export the model with another version of the exporter, or update the "
+        f"IR version 99 is outside 3 to {MAX_IR_VERSION}; export the model with another version of the exporter, or update the "
         "onnx package",
     ),
     "old opset": (
         lambda: relu(opset=8),
-        "opset 8 is outside 9 to 28; export the model with opset_version=17, or convert it with "
+        f"opset 8 is outside 9 to {MAX_OPSET}; export the model with opset_version=17, or convert it with "
         "onnx.version_converter",
     ),
     "opset of the future": (
         lambda: relu(opset=99),
-        "opset 99 is outside 9 to 28; export the model with opset_version=17, or convert it with "
+        f"opset 99 is outside 9 to {MAX_OPSET}; export the model with opset_version=17, or convert it with "
         "onnx.version_converter",
     ),
     "no opset": (
