@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges without data: from seeded synthetic input and what the model says of itself."""
+"""Ranges without data: from seeded synthetic input and what the model says of itself.
+
+What an input looks like is guessed from the first layer that reads it. Behind training its outputs are
+roughly centered and of unit variance, with batch norm folded or not, so its bias tells the mean of the
+input and its weights tell the spread.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,14 @@ import onnx
 from edgekit.calibrate.bounds import propagate
 from edgekit.calibrate.calibration import Calibration, Progress, observe, sourced
 from edgekit.calibrate.observers import Range, minmax
+from edgekit.calibrate.patches import LAYERS, grouped_weights
 from edgekit.data import Dataset, InputSpec, Preprocessing, open_data
-from edgekit.graph import Graph
+from edgekit.graph import Graph, Node
 
-SAMPLES = 16
+SAMPLES = 32
+_PATCH = 8
+"""Elements along each dimension that share a coarse value."""
+_INPUT_SIGMAS = 4.0
 _SIGMAS = 6.0
 """Half-width of a range taken from BatchNormalization statistics, in standard deviations."""
 
@@ -38,10 +47,14 @@ def calibrate_without_data(
         preprocessing: where given, the input is 8-bit data and its range is known.
         warnings: receives a loud one.
     """
-    data = synthetic_data(specs, preprocessing or Preprocessing(), seed)
+    data = synthetic_data(graph, specs, preprocessing or Preprocessing(), seed)
     watch = observe(graph, model, data, progress)
     ranges = {v.name: minmax(watch.histograms[v.source]) for v in sourced(graph) if v.source is not None}
     ranges.update(batch_norm_ranges(graph))
+    for port in graph.inputs:
+        mean, std = input_statistics(graph, port.value)
+        lo, hi = ranges.get(port.value, (0.0, 0.0))
+        ranges[port.value] = min(lo, mean - _INPUT_SIGMAS * std), max(hi, mean + _INPUT_SIGMAS * std)
     if warnings is not None:
         warnings.append(
             "no calibration data: activation ranges are guessed from the model and synthetic input, and accuracy "
@@ -64,17 +77,60 @@ def batch_norm_ranges(graph: Graph) -> dict[str, Range]:
     return ranges
 
 
-def synthetic_data(specs: Sequence[InputSpec], preprocessing: Preprocessing, seed: int) -> Dataset:
+def synthetic_data(
+    graph: Graph, specs: Sequence[InputSpec], preprocessing: Preprocessing, seed: int
+) -> Dataset:
     """Seeded noise for every input, raw bytes where preprocessing is given."""
     rng = np.random.default_rng(seed)
     arrays = {}
-    for spec in specs:
-        count = SAMPLES * max(spec.batch, 1)
+    for port, spec in zip(graph.inputs, specs, strict=True):
+        noise = _noise(rng, spec)
         if preprocessing.applies_to(spec, len(specs)):
-            raw = tuple(spec.shape[preprocessing.raw_perm(spec).index(i)] for i in range(1, len(spec.shape)))
             dtype = np.dtype(preprocessing.dtype or "uint8")
             info = np.iinfo(dtype)
-            arrays[spec.name] = rng.integers(info.min, info.max + 1, (count, *raw)).astype(dtype)
+            values = np.clip(np.rint(noise * 64 + (info.max + info.min) / 2), info.min, info.max)
+            arrays[spec.name] = _in_raw_layout(values, spec, preprocessing).astype(dtype)
         else:
-            arrays[spec.name] = rng.standard_normal((count, *spec.sample_shape), np.float32)
+            mean, std = input_statistics(graph, port.value)
+            arrays[spec.name] = np.float32(mean + std * noise)
     return open_data(arrays, specs, preprocessing)
+
+
+def input_statistics(graph: Graph, value: str) -> tuple[float, float]:
+    """Likely mean and standard deviation of an input; (0, 1) where no layer with weights reads it directly."""
+    layer = _first_layer(graph, value)
+    if layer is None:
+        return 0.0, 1.0
+    w = grouped_weights(graph, layer).astype(np.float64)
+    w = w.reshape(-1, w.shape[-1])
+    b = graph.constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
+    total, power = w.sum(axis=1), np.median((w * w).sum(axis=1))
+    mean = 0.0
+    if b is not None and total @ total > 0:
+        mean = -float(total @ np.asarray(b, np.float64).reshape(-1)) / float(total @ total)
+    return mean, float(1 / np.sqrt(power)) if power > 0 else 1.0
+
+
+def _first_layer(graph: Graph, value: str) -> Node | None:
+    pending = [value]
+    while pending:
+        for node in graph.consumers(pending.pop(0)):
+            if node.op in LAYERS:
+                return node
+            if node.op in ("Reshape", "Transpose", "Slice", "Pad"):
+                pending.extend(node.outputs)
+    return None
+
+
+def _noise(rng: np.random.Generator, spec: InputSpec) -> np.ndarray:
+    """Of about unit variance, a third each: an offset of the sample, coarse patches, single elements."""
+    shape = (SAMPLES * max(spec.batch, 1), *spec.sample_shape)
+    noise = rng.standard_normal(shape) + rng.standard_normal((shape[0], *[1] * (len(shape) - 1)))
+    coarse = rng.standard_normal((shape[0], *(-(-d // _PATCH) for d in shape[1:])))
+    for axis in range(1, len(shape)):
+        coarse = np.repeat(coarse, _PATCH, axis=axis).take(range(shape[axis]), axis=axis)
+    return (noise + coarse) / np.sqrt(3)
+
+
+def _in_raw_layout(values: np.ndarray, spec: InputSpec, preprocessing: Preprocessing) -> np.ndarray:
+    return values.transpose(np.argsort(preprocessing.raw_perm(spec)))
