@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgekit.format.schema import DTYPE_BITS, Dtype, Opcode, Region
+from edgekit.format.schema import DTYPE_BITS, OPERANDS, Dtype, Opcode, Region
 
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
@@ -61,13 +61,16 @@ class Op:
     """One operator; `inputs` and `outputs` name tensors, `name` the ONNX node it came from."""
 
     opcode: ClassVar[Opcode]
-    inplace: ClassVar[tuple[int, ...]] = ()
-    """Inputs whose memory the output may take over exactly, if that input dies here and has the
-    output's size."""
 
     name: str
     inputs: list[str]
     outputs: list[str]
+
+    @property
+    def inplace(self) -> tuple[int, ...]:
+        """Inputs whose memory the output may take over exactly, if that input dies here and has the
+        output's size."""
+        return OPERANDS[self.opcode].inplace
 
 
 @dataclass
@@ -148,7 +151,6 @@ class Add(Op):
     """a + b, or a - b with `subtract`, broadcast to y."""
 
     opcode = Opcode.ADD
-    inplace = (0, 1)
     lo: int
     hi: int
     subtract: bool = False
@@ -159,7 +161,6 @@ class Mul(Op):
     """a * b, broadcast to y."""
 
     opcode = Opcode.MUL
-    inplace = (0, 1)
     lo: int
     hi: int
 
@@ -194,7 +195,6 @@ class Lut(Op):
     """y = table[x + 128], int8[256]."""
 
     opcode = Opcode.LUT
-    inplace = (0,)
     table: np.ndarray
 
 
@@ -203,7 +203,6 @@ class PRelu(Op):
     """x[...,C]; `slope` float32[C]."""
 
     opcode = Opcode.PRELU
-    inplace = (0,)
     slope: np.ndarray
     lo: int
     hi: int
@@ -214,7 +213,6 @@ class Softmax(Op):
     """Over the last dimension; `table` uint32[256] of scaled exp(-sx * d)."""
 
     opcode = Opcode.SOFTMAX
-    inplace = (0,)
     table: np.ndarray
     lo: int = -128
     hi: int = 127
@@ -225,7 +223,6 @@ class Reshape(Op):
     """The same bytes under another shape."""
 
     opcode = Opcode.RESHAPE
-    inplace = (0,)
 
 
 @dataclass

@@ -9,16 +9,8 @@
 #include "float_state.h"
 #include "operator.h"
 
-#include <string.h>
-
 #define IMPLEMENTED_FEATURES \
     ((uint64_t)(EK_FEATURE_INTERLEAVED_WEIGHTS | EK_FEATURE_SPARSE_WEIGHTS | EK_FEATURE_STATE))
-
-/* Tensor and operator indexes are uint16. */
-#define MAX_RECORDS 65535u
-
-/* Of tensors in ARENA. */
-#define ARENA_ALIGN 16u
 
 static ek_status refuse_at(ek_model *model, const void *record, ek_status status)
 {
@@ -41,10 +33,18 @@ static int has_feature(const ek_model *model, uint32_t feature)
 
 /* ---- Header and sections ------------------------------------------------------------------- */
 
+static int has_magic(const ek_file_header *header)
+{
+    static const uint8_t magic[sizeof header->magic] = EK_FORMAT_MAGIC;
+    for (size_t i = 0; i < sizeof magic; i++)
+        if (header->magic[i] != magic[i])
+            return 0;
+    return 1;
+}
+
 static ek_status check_identity(const ek_file_header *header, size_t size)
 {
-    static const uint8_t magic[] = EK_FORMAT_MAGIC;
-    if (size < sizeof magic || memcmp(header->magic, magic, sizeof magic) != 0)
+    if (size < sizeof header->magic || !has_magic(header))
         return EK_ERROR_MAGIC;
     if (size < sizeof *header)
         return EK_ERROR_TRUNCATED;
@@ -52,7 +52,7 @@ static ek_status check_identity(const ek_file_header *header, size_t size)
         return EK_ERROR_VERSION;
     if (header->file_bytes > size)
         return EK_ERROR_TRUNCATED;
-    if (header->file_bytes > EK_MAX_FILE_BYTES || header->program_bytes < sizeof *header ||
+    if (header->file_bytes > EK_FORMAT_MAX_FILE_BYTES || header->program_bytes < sizeof *header ||
         header->program_bytes > header->file_bytes || header->program_bytes % EK_SECTION_ALIGN)
         return EK_ERROR_HEADER;
     return EK_OK;
@@ -119,13 +119,14 @@ static ek_status check_header(ek_model *model)
     const uint32_t state = ek_section_at(model, EK_SECTION_STATE).size;
     const uint32_t tensors = count_of(model, EK_SECTION_TENSORS, sizeof(ek_tensor_record));
     if (!is_zero((const uint8_t *)header->reserved, sizeof header->reserved) ||
-        header->arena_bytes > EK_MAX_ARENA_BYTES || header->state_bytes != state ||
+        header->arena_bytes > EK_FORMAT_MAX_ARENA_BYTES || header->state_bytes != state ||
         (state != 0 && !has_feature(model, EK_FEATURE_STATE)) ||
         !divides(model, EK_SECTION_TENSORS, sizeof(ek_tensor_record)) ||
         !divides(model, EK_SECTION_DIMS, sizeof(uint32_t)) ||
         !divides(model, EK_SECTION_QUANTS, sizeof(ek_quant_record)) ||
         !divides(model, EK_SECTION_IOS, sizeof(ek_io_record)) ||
-        ek_section_at(model, EK_SECTION_SUBPROGRAMS).size != 0 || tensors > MAX_RECORDS)
+        ek_section_at(model, EK_SECTION_SUBPROGRAMS).size != 0 ||
+        tensors > EK_FORMAT_MAX_RECORDS)
         return refuse_at(model, header, EK_ERROR_HEADER);
     model->tensor_count = tensors;
     return EK_OK;
@@ -218,12 +219,14 @@ static int is_encoding(const ek_model *model, const ek_tensor_record *t)
         return 0;
     switch (t->encoding) {
     case EK_ENCODING_INTERLEAVED:
-        return has_feature(model, EK_FEATURE_INTERLEAVED_WEIGHTS) && t->tile_n <= 64 &&
-               is_power_of_two(t->tile_n) && t->tile_k <= 16 && is_power_of_two(t->tile_k);
+        return has_feature(model, EK_FEATURE_INTERLEAVED_WEIGHTS) &&
+               t->tile_n <= EK_FORMAT_MAX_TILE_N && is_power_of_two(t->tile_n) &&
+               t->tile_k <= EK_FORMAT_MAX_TILE_K && is_power_of_two(t->tile_k);
     case EK_ENCODING_SPARSE:
-        return has_feature(model, EK_FEATURE_SPARSE_WEIGHTS) && t->tile_n <= EK_MAX_TILE_N &&
+        return has_feature(model, EK_FEATURE_SPARSE_WEIGHTS) &&
+               t->tile_n <= EK_FORMAT_MAX_TILE_N &&
                (t->tile_n == 0 || is_power_of_two(t->tile_n)) && 1 <= t->tile_k &&
-               t->tile_k <= EK_MAX_GAP_BITS;
+               t->tile_k <= EK_FORMAT_MAX_GAP_BITS;
     default:
         return 0;
     }
@@ -232,9 +235,9 @@ static int is_encoding(const ek_model *model, const ek_tensor_record *t)
 static uint32_t readonly_align(uint8_t encoding)
 {
     switch (encoding) {
-    case EK_ENCODING_INTERLEAVED: return 64;
-    case EK_ENCODING_SPARSE: return 4;
-    default: return 16;
+    case EK_ENCODING_INTERLEAVED: return EK_WEIGHTS_ALIGN_INTERLEAVED;
+    case EK_ENCODING_SPARSE: return EK_WEIGHTS_ALIGN_SPARSE;
+    default: return EK_WEIGHTS_ALIGN_DENSE;
     }
 }
 
@@ -249,7 +252,7 @@ static int lies_in_region(const ek_model *model, const ek_tensor_record *t)
                ek_io_at(model, t->offset)->tensor == ek_tensor_index(model, t);
     }
     case EK_REGION_ARENA:
-        return end <= header->arena_bytes && t->offset % ARENA_ALIGN == 0;
+        return end <= header->arena_bytes && t->offset % EK_ARENA_ALIGN == 0;
     case EK_REGION_STATE:
         return end <= header->state_bytes && t->offset % element_bytes(t->dtype) == 0;
     case EK_REGION_READONLY:
@@ -381,7 +384,7 @@ static ek_status check_ios(ek_model *model)
             return refuse_at(model, io, EK_ERROR_TENSOR);
         inputs += io->output == 0;
     }
-    if (count > MAX_RECORDS || inputs == 0 || inputs == count)
+    if (count > EK_FORMAT_MAX_RECORDS || inputs == 0 || inputs == count)
         return refuse_at(model, ek_header(model), EK_ERROR_HEADER);
     model->input_count = (uint16_t)inputs;
     model->output_count = (uint16_t)(count - inputs);
@@ -425,7 +428,7 @@ static ek_status check_op_records(ek_model *model)
             return refuse_at(model, op.record, EK_ERROR_OPERATOR);
         left -= op.record->bytes;
     }
-    if (op.index == 0 || op.index > MAX_RECORDS)
+    if (op.index == 0 || op.index > EK_FORMAT_MAX_RECORDS)
         return refuse_at(model, ek_header(model), EK_ERROR_HEADER);
     model->op_count = op.index;
     return EK_OK;

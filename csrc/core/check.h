@@ -9,13 +9,6 @@
 
 #include "model.h"
 
-/* Padded images keep below this, so that kernels can compute any position of a window, one stride
- * beyond the padding included, in int32. */
-#define EK_MAX_PADDED_ELEMENTS 0x40000000u
-
-/* Positions of a pooling window: 2^22 times 255 stays inside int32. */
-#define EK_MAX_POOL_POSITIONS 0x400000u
-
 typedef struct ek_window {
     uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
     uint32_t pad_top, pad_left, pad_bottom, pad_right;

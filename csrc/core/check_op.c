@@ -140,8 +140,8 @@ int ek_window_fits(const ek_window *window, const uint32_t *x, const uint32_t *y
     if (x[0] != y[0] || !axis_fits(&v, ceil_mode) || !axis_fits(&h, ceil_mode))
         return 0;
     const uint64_t rows = v.in + v.before + v.after, cols = h.in + h.before + h.after;
-    return rows <= EK_MAX_PADDED_ELEMENTS && cols <= EK_MAX_PADDED_ELEMENTS &&
-           rows * cols <= EK_MAX_PADDED_ELEMENTS / x[3];
+    return rows <= EK_FORMAT_MAX_PADDED_ELEMENTS && cols <= EK_FORMAT_MAX_PADDED_ELEMENTS &&
+           rows * cols <= EK_FORMAT_MAX_PADDED_ELEMENTS / x[3];
 }
 
 /* Whether window `o`, which begins in front of the input, has a tap inside. */

@@ -5,9 +5,6 @@
 #include "check.h"
 #include "operator.h"
 
-/* Weights of one output channel: keeps sizes of packed tiles and patches far from overflow. */
-#define MAX_DEPTH 0x1000000u
-
 /* What the three have in common: activations, weights, int32 start and multipliers, clamp. */
 static ek_status check_accumulate(const ek_op *op, uint32_t start, uint32_t multiplier,
                                   uint32_t channels, int32_t lo, int32_t hi)
@@ -37,7 +34,7 @@ ek_status ek_check_conv2d(const ek_op *op)
     const uint32_t *yd = ek_dims(op->model, y);
     const ek_window window = EK_WINDOW(p, wd[1], wd[2]);
     if (p->groups == 0 || xd[3] % p->groups != 0 || yd[3] % p->groups != 0 || wd[0] != yd[3] ||
-        wd[3] != xd[3] / p->groups || (uint64_t)wd[1] * wd[2] * wd[3] > MAX_DEPTH ||
+        wd[3] != xd[3] / p->groups || (uint64_t)wd[1] * wd[2] * wd[3] > EK_FORMAT_MAX_DEPTH ||
         !ek_window_fits(&window, xd, yd, 0))
         return EK_ERROR_OPERATOR;
     return check_accumulate(op, p->start, p->multiplier, yd[3], p->lo, p->hi);
@@ -95,7 +92,7 @@ ek_status ek_check_depthwise_conv2d(const ek_op *op)
     const uint32_t *xd = ek_dims(op->model, x), *wd = ek_dims(op->model, w);
     const uint32_t *yd = ek_dims(op->model, y);
     const ek_window window = EK_WINDOW(p, wd[0], wd[1]);
-    if (yd[3] % xd[3] != 0 || wd[2] != yd[3] || (uint64_t)wd[0] * wd[1] > MAX_DEPTH ||
+    if (yd[3] % xd[3] != 0 || wd[2] != yd[3] || (uint64_t)wd[0] * wd[1] > EK_FORMAT_MAX_DEPTH ||
         !ek_window_fits(&window, xd, yd, 0))
         return EK_ERROR_OPERATOR;
     return check_accumulate(op, p->start, p->multiplier, yd[3], p->lo, p->hi);
@@ -143,7 +140,7 @@ ek_status ek_check_dense(const ek_op *op)
     for (uint32_t i = 0; i < last; i++)
         if (xd[i] != yd[i])
             return EK_ERROR_OPERATOR;
-    if (wd[0] != yd[last] || wd[1] != xd[last] || wd[1] > MAX_DEPTH)
+    if (wd[0] != yd[last] || wd[1] != xd[last] || wd[1] > EK_FORMAT_MAX_DEPTH)
         return EK_ERROR_OPERATOR;
     return check_accumulate(op, p->start, p->multiplier, wd[0], p->lo, p->hi);
 }

@@ -224,13 +224,11 @@ void ek_prepare_prelu(ek_builder *builder, const ek_op *op)
 
 /* ---- SOFTMAX --------------------------------------------------------------------------------- */
 
-#define MAX_SOFTMAX_ENTRY (1u << 24)
-
 /* The largest input of a row has d = 0, so that sums lie in [table[0], table[0] * count], which is
  * positive and fits int32. */
 static int is_softmax_table(const uint32_t *table, uint64_t count)
 {
-    if (table[0] == 0 || table[0] > MAX_SOFTMAX_ENTRY || table[0] * count > INT32_MAX)
+    if (table[0] == 0 || table[0] > EK_FORMAT_MAX_SOFTMAX_ENTRY || table[0] * count > INT32_MAX)
         return 0;
     for (uint32_t i = 1; i < 256; i++)
         if (table[i] > table[0])

@@ -13,7 +13,7 @@ static ek_status check_pool(const ek_op *op, const ek_window *window)
         y->rank != 4)
         return EK_ERROR_OPERATOR;
     const uint32_t *xd = ek_dims(op->model, x), *yd = ek_dims(op->model, y);
-    if (xd[3] != yd[3] || window->kernel_h * window->kernel_w > EK_MAX_POOL_POSITIONS ||
+    if (xd[3] != yd[3] || window->kernel_h * window->kernel_w > EK_FORMAT_MAX_POOL_POSITIONS ||
         !ek_window_fits(window, xd, yd, 1) || !ek_window_never_empty(window, xd, yd))
         return EK_ERROR_OPERATOR;
     return EK_OK;

@@ -8,6 +8,8 @@
 #include "../kernels/kernel.h"
 #include "model.h"
 
+_Static_assert(EK_MAX_RANK == EK_FORMAT_MAX_RANK, "kernels walk every rank of the format");
+
 typedef struct ek_builder {
     const ek_model *model;
     ek_kernels kernels;  /* that may be used; EK_REPACK too */

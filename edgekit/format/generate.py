@@ -46,22 +46,26 @@ def c_header() -> str:
         f"#define EK_FORMAT_VERSION_MAJOR {schema.VERSION_MAJOR}",
         f"#define EK_FORMAT_VERSION_MINOR {schema.VERSION_MINOR}",
         f"#define EK_SECTION_ALIGN {schema.SECTION_ALIGN}u",
-        f"#define EK_FORMAT_MAX_RANK {schema.MAX_RANK}",
+        f"#define EK_ARENA_ALIGN {schema.ARENA_ALIGN}u",
+        *(f"#define EK_WEIGHTS_ALIGN_{e.name} {align}u" for e, align in schema.WEIGHTS_ALIGN.items()),
         f"#define EK_SECTION_SLOTS {schema.SECTION_SLOTS}",
-        f"#define EK_MAX_FILE_BYTES {schema.MAX_FILE_BYTES}u",
-        f"#define EK_MAX_ARENA_BYTES {schema.MAX_ARENA_BYTES}u",
         f"#define EK_NO_INDEX 0x{schema.NO_INDEX:08X}u",
         f"#define EK_NO_QUANT 0x{schema.NO_QUANT:04X}u",
-        f"#define EK_MAX_TILE_N {schema.MAX_TILE_N}u",
-        f"#define EK_MAX_GAP_BITS {schema.MAX_GAP_BITS}u",
         f"#define EK_SCALE_MIN {schema.SCALE_MIN.hex()}f",
         f"#define EK_SCALE_MAX {schema.SCALE_MAX.hex()}f",
+        "",
+        "/* Limits; docs/FORMAT.md says of what. */",
+        *(f"#define EK_FORMAT_{name} {getattr(schema, name)}u" for name in schema.LIMITS),
         "",
     ]
     for enum in _ENUMS:
         out += [f"#define EK_{_screaming(enum.__name__)}_{m.name} {m.value}" for m in enum]
         out.append("")
     out += [f"#define EK_FEATURE_{m.name} 0x{m.value:X}u" for m in schema.Feature]
+    out += ["", "/* Least and most inputs; bit i: the output may take over the memory of input i exactly. */"]
+    for opcode, operands in schema.OPERANDS.items():
+        inplace = sum(1 << i for i in operands.inplace)
+        out.append(f"#define EK_OPERANDS_{opcode.name} {operands.least}, {operands.most}, {inplace}")
     out.append("")
     for struct in _STRUCTS:
         out.append(f"/* {struct.doc} */")

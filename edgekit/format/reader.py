@@ -58,7 +58,7 @@ from edgekit.program import (
 _E = TypeVar("_E", bound=IntEnum)
 
 SUPPORTED = Feature.INTERLEAVED_WEIGHTS | Feature.SPARSE_WEIGHTS
-"""What this reader, and the runtime of the same version, can run."""
+"""What this reader can run; the C runtime of the same version runs STATE, too."""
 
 
 def read(source: bytes | bytearray | memoryview | str | os.PathLike[str]) -> Program:
@@ -125,7 +125,7 @@ class _Reader:
         self.dims = self._array(Section.DIMS, "<u4")
         self.quants = self._records(Section.QUANTS, schema.QUANT)
         if len(self.records) > schema.MAX_RECORDS:
-            raise FormatError(f"section TENSORS: {len(self.records)} tensors; 65535 are the limit")
+            raise FormatError(f"section TENSORS: {len(self.records)} tensors; {schema.MAX_RECORDS} are the limit")
         self.tensors = [self._tensor(i, record) for i, record in enumerate(self.records)]
 
     def _tensor(self, index: int, record: np.ndarray) -> Tensor:
@@ -190,7 +190,7 @@ class _Reader:
 
     def _constant(self, index: int, tensor: Tensor, record: np.ndarray, encoding: Encoding) -> np.ndarray:
         where = f"tensor {index}"
-        align = schema.WEIGHTS_ALIGN.get(encoding.name, 1)
+        align = schema.WEIGHTS_ALIGN.get(encoding, 1)
         if record["offset"] % align:
             raise FormatError(f"{where}: offset {record['offset']} is no multiple of {align}")
         data = self._weights(int(record["offset"]), int(record["bytes"]), where)
@@ -287,7 +287,7 @@ class _Reader:
             found.append((head, base + at + params, operands[:count]))
             at += size
         if len(found) > schema.MAX_RECORDS:
-            raise FormatError(f"section OPS: {len(found)} operators; 65535 are the limit")
+            raise FormatError(f"section OPS: {len(found)} operators; {schema.MAX_RECORDS} are the limit")
         return found
 
     def _op(self, program: Program, head: np.ndarray, operands: list[int], name: str) -> Op:
@@ -298,7 +298,8 @@ class _Reader:
         split = int(head["n_inputs"])
         cls, parse = _PARAMS[opcode]
         where = f"operator {len(program.ops)} '{name}' ({opcode.name}) at byte {self.at}"
-        if split < _LEAST.get(opcode, 1) or len(tensors) != split + 1:
+        inputs = schema.OPERANDS[opcode]
+        if not inputs.least <= split <= inputs.most or len(tensors) != split + 1:
             raise FormatError(f"{where}: {split} inputs, {len(tensors) - split} outputs")
         if "reserved" in (dtype.names or ()) and np.any(params["reserved"]):
             raise FormatError(f"{where}: reserved is not zero")
@@ -346,7 +347,7 @@ class _Reader:
             if np.any(params["raw_perm"]) or params["raw_dtype"] or params["table_axis"] or params["table_count"]:
                 raise FormatError("fields of a raw table without a table")
             return fields, {}
-        if params["raw_dtype"] not in (Dtype.I8, Dtype.U8) or not 1 <= params["table_count"] <= 2**24:
+        if params["raw_dtype"] not in (Dtype.I8, Dtype.U8) or params["table_count"] == 0:
             raise FormatError(f"raw_dtype {params['raw_dtype']} or table_count {params['table_count']}")
         count = int(params["table_count"])
         fields["raw_perm"] = _perm(params["raw_perm"], rank)
@@ -488,7 +489,6 @@ _PARAMS: dict[int, tuple[type[Op], Callable[..., Fields]]] = {
     Opcode.RESIZE_NEAREST: (ResizeNearest, _Reader._resize),
 }
 _ACCUMULATES = (Opcode.CONV2D, Opcode.DEPTHWISE_CONV2D, Opcode.DENSE)
-_LEAST = dict.fromkeys((*_ACCUMULATES, Opcode.MATMUL, Opcode.ADD, Opcode.MUL), 2)
 _NUMPY = {Dtype.I8: "i1"}
 
 
@@ -567,9 +567,10 @@ def _enum(kind: type[_E], record: np.ndarray, field: str, where: str) -> _E:
 
 def _check_tiles(encoding: Encoding, tile_n: int, tile_k: int, where: str) -> None:
     power_n = tile_n & (tile_n - 1) == 0 and tile_n <= schema.MAX_TILE_N
+    power_k = tile_k & (tile_k - 1) == 0
     fits = {
         Encoding.DENSE: tile_n == tile_k == 0,
-        Encoding.INTERLEAVED: power_n and tile_n > 0 and tile_k in (1, 2, 4, 8, 16),
+        Encoding.INTERLEAVED: power_n and tile_n > 0 and power_k and 0 < tile_k <= schema.MAX_TILE_K,
         Encoding.SPARSE: power_n and 1 <= tile_k <= schema.MAX_GAP_BITS,
     }
     if not fits.get(encoding, False):

@@ -115,9 +115,9 @@ def check_op(program: Program, index: int) -> None:
     op = program.ops[index]
     where = f"operator {index} '{op.name}' ({op.opcode.name})"
     inputs, outputs = ([program.tensors[name] for name in names] for names in (op.inputs, op.outputs))
-    count = _INPUTS.get(op.opcode, 1)
-    many = op.opcode == Opcode.CONCAT and 1 <= len(inputs) <= 255
-    _require((many or len(inputs) == count) and len(outputs) == 1, f"{where}: wrong number of tensors")
+    operands = schema.OPERANDS[op.opcode]
+    enough = operands.least <= len(inputs) <= operands.most and len(outputs) == 1
+    _require(enough, f"{where}: {len(inputs)} inputs, {len(outputs)} outputs")
     y = outputs[0]
     _require(y.region != Region.READONLY and y.name not in program.inputs, f"{where}: writes '{y.name}'")
     for tensor in (*inputs, y):
@@ -140,7 +140,6 @@ def check_op(program: Program, index: int) -> None:
         raise FormatError(f"{where}: {error}") from None
 
 
-_INPUTS = dict.fromkeys((Opcode.CONV2D, Opcode.DEPTHWISE_CONV2D, Opcode.DENSE, Opcode.MATMUL, Opcode.ADD, Opcode.MUL), 2)
 _MOVES = frozenset(
     (Opcode.MAX_POOL, Opcode.RESHAPE, Opcode.TRANSPOSE, Opcode.SLICE, Opcode.PAD, Opcode.CONCAT, Opcode.RESIZE_NEAREST)
 )
@@ -208,7 +207,7 @@ def _conv2d(program: Program, op: Conv2D, inputs: list[Tensor], y: Tensor) -> Sh
     x, w = inputs
     _require(len(w.shape) == 4, f"weights have rank {len(w.shape)}, not 4")
     o, kh, kw, depth = w.shape
-    _require(kh * kw * depth <= schema.MAX_DEPTH, f"{kh * kw * depth} weights per channel are above 2^24")
+    _require(kh * kw * depth <= schema.MAX_DEPTH, f"{kh * kw * depth} weights per channel are above {schema.MAX_DEPTH}")
     ((oh,), (ow,)) = _window(op, x, (kh, kw))
     _require(op.groups >= 1 and x.shape[3] == depth * op.groups, f"{x.shape[3]} channels, weights for {depth} x {op.groups}")
     _require(o % op.groups == 0, f"{op.groups} groups do not divide {o} output channels")
@@ -220,7 +219,7 @@ def _depthwise(program: Program, op: DepthwiseConv2D, inputs: list[Tensor], y: T
     x, w = inputs
     _require(len(w.shape) == 3, f"weights have rank {len(w.shape)}, not 3")
     kh, kw, o = w.shape
-    _require(kh * kw <= schema.MAX_DEPTH, f"{kh * kw} weights per channel are above 2^24")
+    _require(kh * kw <= schema.MAX_DEPTH, f"{kh * kw} weights per channel are above {schema.MAX_DEPTH}")
     ((oh,), (ow,)) = _window(op, x, (kh, kw))
     _require(o % x.shape[3] == 0, f"{x.shape[3]} channels do not divide {o} output channels")
     _accumulate(program, op, w, o)
@@ -230,7 +229,7 @@ def _depthwise(program: Program, op: DepthwiseConv2D, inputs: list[Tensor], y: T
 def _dense(program: Program, op: Dense, inputs: list[Tensor], y: Tensor) -> Shape:
     x, w = inputs
     _require(len(w.shape) == 2 and len(x.shape) >= 1, f"weights {list(w.shape)} on {list(x.shape)}")
-    _require(w.shape[1] <= schema.MAX_DEPTH, f"{w.shape[1]} weights per channel are above 2^24")
+    _require(w.shape[1] <= schema.MAX_DEPTH, f"{w.shape[1]} weights per channel are above {schema.MAX_DEPTH}")
     _require(x.shape[-1] == w.shape[1], f"depth {x.shape[-1]}, weights for {w.shape[1]}")
     _accumulate(program, op, w, w.shape[0])
     return (*x.shape[:-1], w.shape[0])
@@ -265,7 +264,7 @@ def _mul(program: Program, op: Mul, inputs: list[Tensor], y: Tensor) -> Shape:
 def _pool(program: Program, op: MaxPool | AveragePool, inputs: list[Tensor], y: Tensor) -> Shape:
     (x,) = inputs
     positions = op.kernel[0] * op.kernel[1]
-    _require(positions <= schema.MAX_POOL_POSITIONS, f"{positions} positions in a window are above 2^22")
+    _require(positions <= schema.MAX_POOL_POSITIONS, f"{positions} positions in a window are above {schema.MAX_POOL_POSITIONS}")
     sizes = _window(op, x, op.kernel)
     fits = len(y.shape) == 4 and all(size in allowed for size, allowed in zip(y.shape[1:3], sizes, strict=True))
     _require(fits, f"output is {list(y.shape)}, its rows and columns must be in {sizes}")
@@ -296,7 +295,7 @@ def _softmax(program: Program, op: Softmax, inputs: list[Tensor], y: Tensor) -> 
     _require(len(x.shape) >= 1 and op.table.shape == (256,), "input or table has a wrong shape")
     table = op.table.astype(np.int64)
     top = int(table[0])
-    fits = 1 <= top <= 2**24 and top * x.shape[-1] < 2**31 and table.max() == top
+    fits = 1 <= top <= schema.MAX_SOFTMAX_ENTRY and top * x.shape[-1] < 2**31 and table.max() == top
     _require(bool(fits), f"table[0] = {top}, greatest {table.max()}, last dimension {x.shape[-1]}")
     check_scale(inverse_scale(program, op) / np.float32(top * x.shape[-1]), "inverse_scale over the largest sum")
     return x.shape
@@ -387,7 +386,7 @@ def check_order(program: Program) -> None:
 
 
 def check_plan(program: Program) -> None:
-    """ARENA tensors lie inside the arena, aligned to 16, and live ones do not overlap.
+    """ARENA tensors lie inside the arena, aligned, and live ones do not overlap.
 
     The one exception: an operator that works in place may write its output exactly onto an input that dies.
     """
@@ -399,7 +398,8 @@ def check_plan(program: Program) -> None:
         if tensor.offset is None:
             raise FormatError(f"tensor '{tensor.name}' has no place in the arena")
         end = tensor.offset + tensor_bytes(tensor)
-        _require(tensor.offset % 16 == 0, f"tensor '{tensor.name}': offset {tensor.offset} is no multiple of 16")
+        aligned = tensor.offset % schema.ARENA_ALIGN == 0
+        _require(aligned, f"tensor '{tensor.name}': offset {tensor.offset} is no multiple of {schema.ARENA_ALIGN}")
         _require(tensor.offset >= 0 and end <= program.arena_bytes, f"tensor '{tensor.name}' leaves the arena")
         placed.append((*lives[tensor.name], tensor.offset, end, tensor.name))
     writer = {name: index for index, op in enumerate(program.ops) for name in op.outputs}

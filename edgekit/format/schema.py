@@ -31,27 +31,31 @@ MAX_FILE_BYTES = 2**31 - 1
 MAX_ARENA_BYTES = 2**31 - 1
 NO_INDEX = 0xFFFFFFFF
 NO_QUANT = 0xFFFF
-WEIGHTS_ALIGN = {"DENSE": 16, "INTERLEAVED": 64, "SPARSE": 4}
-"""Alignment in WEIGHTS of a READONLY tensor by encoding; arrays that parameters point at have 4."""
+ARENA_ALIGN = 16
+"""Alignment of ARENA tensors in the arena."""
 MAX_TILE_N = 64
+MAX_TILE_K = 16
 MAX_GAP_BITS = 8
 MAX_DEPTH = 2**24
 MAX_POOL_POSITIONS = 2**22
 MAX_PADDED_ELEMENTS = 2**30
+MAX_SOFTMAX_ENTRY = 2**24
 MAX_RECORDS = 65535
 
 LIMITS = {
     "MAX_FILE_BYTES": "bytes of a file",
-    "MAX_ARENA_BYTES": "bytes of the arena, of one tensor and of its elements' count",
+    "MAX_ARENA_BYTES": "bytes of the arena and of a tensor, and elements of a tensor",
     "MAX_RANK": "rank",
     "MAX_RECORDS": "tensors, and operators",
-    "MAX_DEPTH": "weights of one output channel",
+    "MAX_DEPTH": "weights of one output channel; keeps sizes of packed tiles and patches far from overflow",
     "MAX_POOL_POSITIONS": "positions in a pooling window; keeps its sum within int32",
-    "MAX_PADDED_ELEMENTS": "rows, columns, and rows x columns x channels, of an image with its padding",
+    "MAX_PADDED_ELEMENTS": "rows, columns, and rows x columns x channels, of an image with its padding; keeps any position of a window, one stride beyond the padding included, within int32",
+    "MAX_SOFTMAX_ENTRY": "entry of a SOFTMAX table; keeps its conversion to binary32 exact",
     "MAX_TILE_N": "rows of a tile of weights",
+    "MAX_TILE_K": "columns of an INTERLEAVED tile",
     "MAX_GAP_BITS": "bits of a gap",
 }
-"""What the limits mean, for docs/FORMAT.md."""
+"""What the limits mean; csrc/core/format.h has them as EK_FORMAT_<name>."""
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**64
@@ -132,6 +136,10 @@ class Encoding(IntEnum):
     """Reserved: indexes into a table of values."""
 
 
+WEIGHTS_ALIGN = {Encoding.DENSE: 16, Encoding.INTERLEAVED: 64, Encoding.SPARSE: 4}
+"""Alignment in WEIGHTS of a READONLY tensor by encoding; arrays that parameters point at have 4."""
+
+
 class Granularity(IntEnum):
     """What one scale and zero point of a quantization record covers."""
 
@@ -176,6 +184,45 @@ class Opcode(IntEnum):
     CONCAT = 18
     RESIZE_NEAREST = 19
     CALL = 20
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The inputs of an operator; its output is always one.
+
+    Attributes:
+        least, most: how many inputs there are.
+        inplace: inputs whose memory the output may take over exactly, if that input dies there and has the
+            output's size.
+    """
+
+    least: int = 1
+    most: int = 1
+    inplace: tuple[int, ...] = ()
+
+
+OPERANDS: dict[Opcode, Operands] = {
+    Opcode.QUANTIZE: Operands(),
+    Opcode.DEQUANTIZE: Operands(),
+    Opcode.CONV2D: Operands(2, 2),
+    Opcode.DEPTHWISE_CONV2D: Operands(2, 2),
+    Opcode.DENSE: Operands(2, 2),
+    Opcode.MATMUL: Operands(2, 2),
+    Opcode.ADD: Operands(2, 2, inplace=(0, 1)),
+    Opcode.MUL: Operands(2, 2, inplace=(0, 1)),
+    Opcode.MAX_POOL: Operands(),
+    Opcode.AVERAGE_POOL: Operands(),
+    Opcode.LUT: Operands(inplace=(0,)),
+    Opcode.PRELU: Operands(inplace=(0,)),
+    Opcode.SOFTMAX: Operands(inplace=(0,)),
+    Opcode.RESHAPE: Operands(inplace=(0,)),
+    Opcode.TRANSPOSE: Operands(),
+    Opcode.SLICE: Operands(),
+    Opcode.PAD: Operands(),
+    Opcode.CONCAT: Operands(1, 255),
+    Opcode.RESIZE_NEAREST: Operands(),
+}
+"""Of every opcode that is laid out; CALL's are still to come."""
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ class _Writer:
         encoding, blob, tile_n, tile_k = self._encode(tensor)
         record["encoding"] = encoding
         record["tile_n"], record["tile_k"] = tile_n, tile_k
-        record["offset"] = self.pool.add(blob, schema.WEIGHTS_ALIGN[encoding.name])
+        record["offset"] = self.pool.add(blob, schema.WEIGHTS_ALIGN[encoding])
         record["bytes"] = len(blob)
 
     def _encode(self, tensor: Tensor) -> tuple[Encoding, bytes, int, int]:

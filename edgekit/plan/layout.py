@@ -13,16 +13,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from edgekit.format.schema import ARENA_ALIGN
 from edgekit.plan.liveness import Buffer
 
-ALIGN = 16
 _SEARCH_STEPS = 20_000
 """Placements of one buffer that the searches may spend: about a second."""
 
 
 def padded(size: int) -> int:
     """`size` rounded up to the alignment of offsets."""
-    return size + -size % ALIGN
+    return size + -size % ARENA_ALIGN
 
 
 def assign(buffers: Sequence[Buffer], search: bool = True) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgekit.format.rules import check_plan
-from edgekit.format.schema import Region
+from edgekit.format.schema import ARENA_ALIGN, Region
 from edgekit.plan import Buffer, lower_bound, plan, timeline
-from edgekit.plan.layout import ALIGN, _Problem, assign, padded
+from edgekit.plan.layout import _Problem, assign, padded
 from edgekit.program import Add, Concat, Lut, Program, Reshape, inplace_inputs, lifetimes, tensor_bytes
 from tests.random_programs import Builder, random_program
 
@@ -48,7 +48,7 @@ def test_random_programs(number: int, rng: np.random.Generator) -> None:
     assert clashes(program) == []
     check_plan(program)
     arena = [t for t in program.tensors.values() if t.region == Region.ARENA]
-    assert all(t.offset % ALIGN == 0 for t in arena)
+    assert all(t.offset % ARENA_ALIGN == 0 for t in arena)
     assert report.arena_bytes == program.arena_bytes == max(padded(t.offset + tensor_bytes(t)) for t in arena)
     assert report.lower_bound_bytes == lower_bound(program) == max(report.timeline)
     assert report.lower_bound_bytes <= report.arena_bytes
