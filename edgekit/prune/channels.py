@@ -108,7 +108,7 @@ class ChannelGraph:
     """Labels of every tensor of a model, and what each dimension of its constants carries.
 
     The model is changed in one way: a constant that several nodes read becomes one constant per
-    reader, as each may shrink differently.
+    reader, as each may shrink differently; `copies` maps the new ones to the old.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -117,6 +117,7 @@ class ChannelGraph:
         self.cuts: list[Cut] = []
         self.resizes: list[Resize] = []
         self.labels: dict[str, Labels] = {}
+        self.copies: dict[str, str] = {}
         self._separate_constants()
         self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         self.shapes = static_shapes(model)
@@ -167,6 +168,7 @@ class ChannelGraph:
                     copy = graph.initializer.add()
                     copy.CopyFrom(known[name])
                     copy.name = node.input[i] = _fresh(f"{name}.{i}", {*known, *seen})
+                    self.copies[copy.name] = name
                 seen.add(node.input[i])
 
 

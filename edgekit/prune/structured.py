@@ -120,7 +120,18 @@ def remove(graph: ChannelGraph, removed: Iterable[int]) -> None:
             tensor.CopyFrom(numpy_helper.from_array(data, tensor.name))
     for resize in graph.resizes:
         resize.apply(keep)
+    _merge_copies(graph)
     _finish(graph.model)
+
+
+def _merge_copies(graph: ChannelGraph) -> None:
+    """Lets nodes share constants again that shrank alike."""
+    data = {t.name: numpy_helper.to_array(t) for t in graph.model.graph.initializer}
+    for node in graph.model.graph.node:
+        for i, name in enumerate(node.input):
+            origin = graph.copies.get(name)
+            if origin is not None and np.array_equal(data[name], data[origin]):
+                node.input[i] = origin
 
 
 def _finish(model: onnx.ModelProto) -> None:

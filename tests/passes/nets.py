@@ -174,7 +174,10 @@ SPELLED_OUT: dict[str, Callable[[Net, str], str]] = {
 def random_net(
     rng: np.random.Generator, blocks: int = 6, choices: Sequence[Callable[[Net, str], str]] | None = None
 ) -> onnx.ModelProto:
-    """An image network of random blocks (of `choices`, or of all), each a shape that real exporters produce."""
+    """An image network of random blocks (of `choices`, or of all), each a shape that real exporters produce.
+
+    Now and then a tensor in its middle is an output too.
+    """
     choices = choices or BLOCKS
     net = Net(rng)
     channels = int(rng.integers(1, 4)) * 2
@@ -183,7 +186,11 @@ def random_net(
         x = choices[int(rng.integers(len(choices)))](net, x)
         if min(net.shapes[x][2:]) < 4:
             break
-    return net.model(HEADS[int(rng.integers(len(HEADS)))](net, x))
+    outputs = [HEADS[int(rng.integers(len(HEADS)))](net, x)]
+    if rng.random() < 0.3:
+        middle = net.nodes[int(rng.integers(len(net.nodes)))].output[0]
+        outputs += [middle] if middle != outputs[0] else []
+    return net.model(*outputs)
 
 
 def _activation(net: Net, x: str) -> str:

@@ -139,8 +139,9 @@ def test_split_never_loses_a_whole_part(rng):
     w = rng.standard_normal((8, 2, 1, 1))
     w[:4] *= 1e-3
     split = net.op("Split", net.op("Conv", x, net.constant(w)), outputs=2, axis=1)
-    pruned = assert_pruning_is_exact(finish(net, net.op("Concat", *split, axis=1)), rng)
-    assert weight_shapes(pruned)[0] == (5, 2, 1, 1)
+    y = net.op("GlobalAveragePool", net.op("Concat", *split, axis=1))
+    model = net.model(net.op("Gemm", net.op("Flatten", y), net.constant(np.ones((8, 3)))))
+    assert weight_shapes(assert_pruning_is_exact(model, rng))[0] == (5, 2, 1, 1)
 
 
 def test_resize_by_sizes(rng):
@@ -156,6 +157,15 @@ def test_shared_weights_are_cut_for_each_reader(rng):
     w = net.random(8, 8, 1, 1)
     x = net.op("Relu", net.op("Conv", net.op("Relu", net.op("Conv", x, w)), w))
     assert weight_shapes(assert_pruning_is_exact(finish(net, x), rng))[1:3] == [(4, 4, 1, 1)] * 2
+
+
+def test_constants_that_stay_equal_stay_shared(rng):
+    net = Net(rng)
+    zero, six = net.constant(0.0), net.constant(6.0)
+    x = net.op("Clip", net.conv(net.input(1, 3, 6, 6), 8), zero, six)
+    x = net.op("Clip", net.conv(x, 8), zero, six)
+    pruned = assert_pruning_is_exact(finish(net, x), rng)
+    assert len(pruned.graph.initializer) == len(net.constants)
 
 
 def test_what_mixes_channels_stays(rng):
