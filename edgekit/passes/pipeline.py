@@ -44,7 +44,7 @@ LEFTOVERS: tuple[Pass, ...] = (affine.lower, *CLEANUP, affine.fold, clips.fuse)
 CLAMPS: tuple[Pass, ...] = (clips.fuse_rest, clips.drop_redundant, *CLEANUP)
 TABLES: tuple[Pass, ...] = (activations.merge, *CLEANUP)
 
-_LIMIT = 10_000
+_LIMIT = 2_000
 """Rounds after which passes that undo each other are reported; real models take about ten."""
 
 

@@ -242,9 +242,14 @@ def test_ratio_out_of_range(rng, ratio):
 
 
 @pytest.mark.parametrize("name", ["fashion_dscnn", "ic01_resnet8", "kws01_dscnn", "vww01_mobilenetv1_025"])
-def test_halving_the_reference_models(name, shared):
+def test_halving_the_reference_models(name, shared, tmp_path):
     model = load(shared / "models" / f"{name}.onnx").model
     pruned = assert_pruning_is_exact(model, np.random.default_rng(3))
     before, after = statistics(model), statistics(pruned)
     assert after.macs <= 0.35 * before.macs
     assert after.bytes < 0.5 * before.bytes
+    onnx.save(pruned, tmp_path / "pruned.onnx")
+    again = load(tmp_path / "pruned.onnx")
+    assert [(p.name, p.shape) for p in again.graph.inputs + again.graph.outputs] == [
+        (p.name, tuple(d.dim_value for d in p.type.tensor_type.shape.dim)) for p in (*model.graph.input, *model.graph.output)
+    ]
