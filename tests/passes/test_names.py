@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from edgekit.graph import Graph, Node, Port, Value
 from edgekit.passes import names
 
@@ -18,7 +20,7 @@ def test_suffixes_go_and_everything_follows():
         "y.moved": Value("y.moved", (1,)),
     }
     chain = list(graph.values)
-    graph.nodes = [Node("Unary", b, [a], [b], {"fn": "Relu"}) for a, b in zip(chain, chain[1:], strict=False)]
+    graph.nodes = [Node("Unary", b, [a], [b], {"fn": "Relu"}) for a, b in itertools.pairwise(chain)]
     graph.batch_norm_stats = {"a.moved.raised_2": ("mean", "std")}
     names.run(graph)
     expected = ["x", "a", "b", "b_1", "c.view", "y.moved"]
