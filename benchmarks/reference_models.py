@@ -17,9 +17,9 @@ from pathlib import Path
 
 import edgekit
 from edgekit.bench import bench
+from edgekit.commands.eval import evaluate
 from edgekit.data import Preprocessing
 from edgekit.errors import InputError
-from edgekit.evaluate import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,9 +10,9 @@
 """
 
 from edgekit._version import __version__
-from edgekit.api import load
-from edgekit.conversion import Converted, convert
+from edgekit.commands.convert import Converted, convert
 from edgekit.errors import CheckError, DataError, EdgekitError, FormatError, InputError, ModelError
+from edgekit.runtime import load
 
 __all__ = [
     "CheckError",

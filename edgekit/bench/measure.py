@@ -17,9 +17,8 @@ from time import perf_counter_ns
 import numpy as np
 
 from edgekit.bench.engines import Run, open_edgekit, open_onnxruntime, peer
+from edgekit.commands import Progress
 from edgekit.errors import InputError
-
-Progress = Callable[[str, int, int], None]
 
 ROUNDS = 40
 MIN_CALLS = 3

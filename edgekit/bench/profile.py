@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.inspection import inspect
+from edgekit.commands.inspect import inspect
 from edgekit.runtime.model import Model
 
 

@@ -39,7 +39,7 @@ def command(
         timings = bench(model, threads=threads, kernels=kernels, vs=peers, seconds=seconds, progress=progress)
     result: dict[str, Any] = {"results": timings, "gmacs_per_s": None}
     if model.suffix == ".ekm":
-        from edgekit.inspection import inspect
+        from edgekit.commands.inspect import inspect
 
         macs = inspect(model)["macs"]
         result["gmacs_per_s"] = macs / (timings[0].median_us * 1e3)

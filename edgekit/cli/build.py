@@ -22,7 +22,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Compiles the C runtime: static and shared library, edgekit-run, headers."""
-    from edgekit.build import build
+    from edgekit.commands.build import build
 
     with working():
         built = build(target, output)

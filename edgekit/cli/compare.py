@@ -26,8 +26,8 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Float against quantized, layer by layer: which layer lost the accuracy?"""
-    from edgekit.compare import compare
-    from edgekit.conversion import parse_shapes
+    from edgekit.commands.compare import compare
+    from edgekit.commands.convert import parse_shapes
     from edgekit.data import Preprocessing
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)

@@ -55,7 +55,7 @@ def command(
 
     Without --calibration, ranges come from the model itself or from synthetic input, with a warning.
     """
-    from edgekit.conversion import convert
+    from edgekit.commands.convert import convert
 
     with working() as progress:
         result = convert(

@@ -27,8 +27,8 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Accuracy on labelled data; a float .onnx runs in ONNX Runtime."""
+    from edgekit.commands.eval import evaluate
     from edgekit.data import Preprocessing
-    from edgekit.evaluate import evaluate
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
     with working() as progress:

@@ -19,7 +19,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """What is in the file: header, tensors, operators, memory plan, cost of each operator."""
-    from edgekit.inspection import inspect
+    from edgekit.commands.inspect import inspect
 
     result = inspect(model)
     if json:

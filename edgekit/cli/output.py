@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -18,8 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-ProgressCallback = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 where unknown)."""
+from edgekit import commands
 
 
 def print_json(result: Any) -> None:
@@ -69,11 +68,11 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 
 @contextmanager
-def working() -> Iterator[ProgressCallback]:
+def working() -> Iterator[commands.Progress]:
     """Keeps stdout clean while the library works, and shows progress where stderr is a terminal."""
     with redirect_stdout(sys.stderr):
         if not sys.stderr.isatty():
-            yield lambda what, done, total: None
+            yield commands.no_progress
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -38,9 +38,9 @@ def command(
 
     Channels are ranked by weight magnitude, or by mean activation on --calibration data.
     """
-    from edgekit.conversion import parse_shapes
+    from edgekit.commands.convert import parse_shapes
+    from edgekit.commands.prune import prune_file
     from edgekit.data import Preprocessing
-    from edgekit.pruning import prune_file
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
     with working() as progress:

@@ -29,8 +29,8 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Runs samples through the C runtime."""
+    from edgekit.commands.run import run_data, save_outputs
     from edgekit.data import Preprocessing
-    from edgekit.inference import run_data, save_outputs
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
     with working() as progress:

@@ -11,7 +11,7 @@ EXAMPLE = "edgekit targets"
 
 def command(json: options.Json = False) -> None:
     """The known targets, and whether their compiler and emulator are here."""
-    from edgekit.build import targets
+    from edgekit.commands.build import targets
 
     known = targets()
     if json:

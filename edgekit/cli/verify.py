@@ -40,8 +40,8 @@ def command(
 
     Exit code 1 where any bit differs; the first tensor that does is named.
     """
+    from edgekit.commands.verify import verify_file
     from edgekit.data import Preprocessing
-    from edgekit.verification import verify_file
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
     with working() as progress:

@@ -244,7 +244,7 @@ class Model:
 
     def inspect(self) -> dict[str, Any]:
         """What is in the file: header, tensors, operators, memory plan; the fields of `edgekit inspect --json`."""
-        from edgekit.inspection import inspect
+        from edgekit.commands.inspect import inspect
 
         return inspect(self._source())
 

@@ -217,7 +217,7 @@ def test_an_unexpected_failure_is_one_line_too(edgekit, converted: Path, monkeyp
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("edgekit.inspection.inspect", fail)
+    monkeypatch.setattr("edgekit.commands.inspect.inspect", fail)
     outcome = edgekit("inspect", converted)
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1

@@ -14,8 +14,8 @@ from edgekit.verify import Report
 if find_spec("edgekit.runtime._native") is None:
     pytest.skip("the C runtime is not built: pip install .", allow_module_level=True)
 
-from edgekit.conversion import convert
-from edgekit.verification import verify_file
+from edgekit.commands.convert import convert
+from edgekit.commands.verify import verify_file
 
 SAMPLES = 12
 

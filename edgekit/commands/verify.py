@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine, Feed
 from edgekit.verify import Report, check_certificate, verify, write_certificate
 from edgekit.verify.run import DEFAULT_SAMPLES
-
-Progress = Callable[[str, int, int], None]
 
 
 def verify_file(

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.commands import Progress, no_progress
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
 
     from edgekit.data import DataSource, Preprocessing
     from edgekit.format.writer import Packing
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 where unknown)."""
 
 IO = ("float", "int8")
 LAYOUTS = ("nchw", "nhwc")
@@ -112,7 +110,7 @@ def convert(
 
     from edgekit.data import Preprocessing
 
-    report = progress or (lambda what, done, total: None)
+    report = progress or no_progress
     preprocessing = Preprocessing.parse(input_layout, _numbers(input_mean), _numbers(input_std))
     shapes = parse_shapes(input_shapes)
     options: dict[str, Any] = {
@@ -188,8 +186,8 @@ def _convert_pruned(
     **options: Any,
 ) -> Converted:
     """Converts the model as it is and pruned, and keeps the second with the figures of both."""
+    from edgekit.commands.prune import compare_sizes, prune_into
     from edgekit.format.atomic import write_atomically
-    from edgekit.pruning import compare_sizes, prune_into
 
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as work:
         before, after = Path(work) / "before.onnx", Path(work) / "after.onnx"
@@ -253,7 +251,7 @@ def _packing(target: str | None) -> Packing:
     Raises:
         InputError: there is no such target.
     """
-    from edgekit.build import weight_tile
+    from edgekit.commands.build import weight_tile
     from edgekit.format.writer import Packing
 
     return Packing() if target is None else Packing(tile=weight_tile(target))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,16 @@ import onnx
 
 from edgekit import importer
 from edgekit.bench import bench
+from edgekit.commands import Progress, no_progress
+from edgekit.commands.eval import evaluate
 from edgekit.data import DataSource, Preprocessing, open_data
 from edgekit.errors import InputError
-from edgekit.evaluate import evaluate
 from edgekit.format.atomic import write_atomically
 from edgekit.prune import prune_sparsity, prune_structured, statistics
 from edgekit.quantize import input_specs
 
 if TYPE_CHECKING:
-    from edgekit.conversion import Converted
-
-Progress = Callable[[str, int, int], None]
+    from edgekit.commands.convert import Converted
 
 LATENCY_SECONDS = 0.2
 
@@ -62,12 +61,12 @@ def prune_file(
     Raises:
         InputError: neither or both kinds are asked for, or the model, data or output cannot be used.
     """
-    from edgekit.conversion import convert_preprocessed
+    from edgekit.commands.convert import convert_preprocessed
 
     if output.suffix != ".onnx":
         raise InputError(f"{output}: a pruned model is written as .onnx; name it so")
     preprocessing = preprocessing or Preprocessing()
-    report = progress or (lambda what, done, total: None)
+    report = progress or no_progress
     with tempfile.TemporaryDirectory(prefix="edgekit-prune-") as work:
         folder = Path(work)
         before, after = folder / "before.onnx", folder / "after.onnx"

@@ -9,21 +9,20 @@ each of them, in which layout.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.calibrate.taps import Taps
+from edgekit.commands import Progress
 from edgekit.data import DataSource, InputSpec, Preprocessing, open_data
 from edgekit.errors import ModelError
 from edgekit.format import reader
 from edgekit.graph import Value
 from edgekit.program import Tensor
 from edgekit.runtime.model import Model, Port
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

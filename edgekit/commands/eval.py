@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.commands import Progress, no_progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import Engine, Feed, open_engine
 from edgekit.errors import DataError, InputError
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def evaluate(
     feed = engine.open(data, preprocessing or Preprocessing(), samples)
     if feed.labels is None and metric != "mse":
         raise DataError(f"{_named(data)}: holds no labels 'y', which {metric} needs")
-    value = METRICS[metric](engine, feed, progress or (lambda what, done, total: None))
+    value = METRICS[metric](engine, feed, progress or no_progress)
     return Evaluation(metric, float(value), feed.samples)
 
 

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine
 from edgekit.errors import InputError
 from edgekit.format.atomic import write_atomically
 from edgekit.runtime import kernels as kernel_sets
-
-Progress = Callable[[str, int, int], None]
 
 
 def run_data(
