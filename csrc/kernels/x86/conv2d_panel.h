@@ -6,6 +6,7 @@
  *
  *     BLOCK                  windows that one call of `multiply` takes at most
  *     widen16(from, to)      16 values, int8 to int16
+ *     fill16(value, to)      16 times the same
  *     multiply(&tile, ...)   channels of one tile for up to BLOCK windows
  */
 #include <string.h>
@@ -16,7 +17,7 @@
 #define TILE_N 16
 #define TILE_K 4
 #define CHUNK 16          /* values that `widen16` writes: a run spills into what comes after it */
-#define PANEL_BYTES 12288 /* leaves room for the weights in a first level cache of 32 KB */
+#define PANEL_BYTES 16384 /* leaves room for the weights in a first level cache of 32 KB */
 #define PANEL_WINDOWS 48  /* a multiple of BLOCK */
 
 /* What a call needs of its parameters, for one group. */
@@ -26,13 +27,14 @@ typedef struct conv_shape {
     int32_t row;                   /* values of a row in the panel */
     int32_t windows;               /* rows of a panel */
     int dense_columns;             /* a window's columns are one run of bytes */
+    int dense_rows;                /* so are the windows of an output row, without gap or overlap */
     ptrdiff_t tile_bytes;
 } conv_shape;
 
 /* One tile of output channels. Only lanes [first, end) are in the range. */
 typedef struct conv_tile {
     const int8_t *weights; /* [steps][TILE_N][TILE_K] */
-    const int32_t *start;
+    const int32_t *start;    /* of all lanes, like `multiplier` */
     const float *multiplier;
     int32_t steps, row;
     int32_t first, end;
@@ -58,6 +60,8 @@ static conv_shape conv_shape_of(const ek_conv_params *p)
     s.windows = windows < s.windows ? (int32_t)windows : s.windows;
     s.dense_columns =
         p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s.in_channels);
+    s.dense_rows = p->kernel_h == 1 && p->kernel_w == 1 && p->stride_w == 1
+        && p->in.w_stride == s.row && s.in_channels == s.row;
     s.tile_bytes = (ptrdiff_t)s.row * TILE_N;
     return s;
 }
@@ -82,14 +86,38 @@ static inline int16_t *append(int16_t *to, const int8_t *from, int32_t count, co
 
 static inline int16_t *append_zero(int16_t *to, int32_t count, int32_t zero)
 {
-    for (int32_t i = 0; i < count; i++)
-        to[i] = (int16_t)zero;
+    for (int32_t i = 0; i < count; i += CHUNK)
+        fill16(zero, to + i);
     return to + count;
 }
 
-/* Appends the window whose top left tap is (h, w) of `image`. */
-static inline void append_window(const ek_conv_params *p, const conv_shape *s, const int8_t *image,
-                                 int32_t h, int32_t w, const int8_t *end, int16_t *to)
+/* Appends `taps` taps of a window's row, from `from` on. */
+static inline int16_t *append_taps(const ek_conv_params *p, const conv_shape *s, int16_t *to,
+                                   const int8_t *from, int32_t taps, const int8_t *end)
+{
+    const int32_t c = s->in_channels;
+    if (s->dense_columns)
+        return append(to, from, taps * c, end);
+    for (int32_t kw = 0; kw < taps; kw++) {
+        to = append(to, from, c, end);
+        from += (ptrdiff_t)p->dilation_w * p->in.w_stride;
+    }
+    return to;
+}
+
+/* Appends a window that lies inside the input; `from` is its first tap. */
+static inline void append_inside(const ek_conv_params *p, const conv_shape *s, int16_t *to,
+                                 const int8_t *from, const int8_t *end)
+{
+    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
+        to = append_taps(p, s, to, from, p->kernel_w, end);
+        from += (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    }
+}
+
+/* Appends the window whose first tap is at (h, w), wherever that is. */
+static void append_border(const ek_conv_params *p, const conv_shape *s, int16_t *to,
+                          const int8_t *image, int32_t h, int32_t w, const int8_t *end)
 {
     const int32_t c = s->in_channels;
     const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
@@ -101,14 +129,7 @@ static inline void append_window(const ek_conv_params *p, const conv_shape *s, c
         }
         const int8_t *from = image + ek_image_at(&p->in, 0, ih, w + cols.first * p->dilation_w);
         to = append_zero(to, cols.first * c, p->x_zero);
-        if (s->dense_columns) {
-            to = append(to, from, (cols.end - cols.first) * c, end);
-        } else {
-            for (int32_t kw = cols.first; kw < cols.end; kw++) {
-                to = append(to, from, c, end);
-                from += (ptrdiff_t)p->dilation_w * p->in.w_stride;
-            }
-        }
+        to = append_taps(p, s, to, from, cols.end - cols.first, end);
         to = append_zero(to, (p->kernel_w - cols.end) * c, p->x_zero);
     }
 }
@@ -121,62 +142,138 @@ static void multiply_panel(const ek_conv_params *p, const conv_shape *s, const c
     const int8_t *weights =
         p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
     for (int32_t n = (o - base) / TILE_N * TILE_N; n < o_end - base; n += TILE_N) {
-        int32_t start[TILE_N] = {0};
-        float multiplier[TILE_N] = {0};
-        const int32_t lanes = ek_min(TILE_N, s->channels - n);
-        memcpy(start, p->start + base + n, (size_t)lanes * sizeof start[0]);
-        memcpy(multiplier, p->multiplier + base + n, (size_t)lanes * sizeof multiplier[0]);
-
-        const conv_tile tile = {
+        int32_t start[TILE_N];
+        float multiplier[TILE_N];
+        const int32_t lanes = s->channels - n;
+        conv_tile tile = {
             .weights = weights + n / TILE_N * s->tile_bytes,
-            .start = start,
-            .multiplier = multiplier,
+            .start = p->start + base + n,
+            .multiplier = p->multiplier + base + n,
             .steps = s->steps,
             .row = s->row,
             .first = ek_max(o - base - n, 0),
             .end = ek_min(o_end - base - n, TILE_N),
         };
+        if (lanes < TILE_N) {
+            memset(start, 0, sizeof start);
+            memset(multiplier, 0, sizeof multiplier);
+            memcpy(start, tile.start, (size_t)lanes * sizeof start[0]);
+            memcpy(multiplier, tile.multiplier, (size_t)lanes * sizeof multiplier[0]);
+            tile.start = start;
+            tile.multiplier = multiplier;
+        }
         for (int32_t i = 0; i < panel->windows; i += BLOCK)
             multiply(&tile, panel->x + (ptrdiff_t)i * s->row, panel->out + i, base + n,
                      ek_min(BLOCK, panel->windows - i), r);
     }
 }
 
-/* All panels of the range, for one group. */
-static void conv_group(const ek_conv_params *p, const conv_shape *s, const int8_t *x, int8_t *y,
-                       int16_t *scratch, const ek_range *range, int32_t group, const requant *r)
+/* Output columns [first, end) whose windows lie inside the input's width. */
+static ek_taps columns_inside(const ek_conv_params *p, const ek_range *range)
 {
-    const int32_t o = ek_max(range->ch, group * s->channels);
-    const int32_t o_end = ek_min(range->ch_end, (group + 1) * s->channels);
-    const int8_t *end =
-        x + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
-    conv_panel panel = {.x = scratch, .windows = 0};
+    const int32_t span = (p->kernel_w - 1) * p->dilation_w + 1;
+    const int32_t last = p->in.w - span + p->pad_left;
+    ek_taps cols;
+    cols.first = p->pad_left > 0 ? ek_ceil_div(p->pad_left, p->stride_w) : 0;
+    cols.end = last < 0 ? 0 : last / p->stride_w + 1;
+    cols.first = ek_min(ek_max(cols.first, range->col), range->col_end);
+    cols.end = ek_min(ek_max(cols.end, cols.first), range->col_end);
+    return cols;
+}
 
+/* What fills a panel: one group of one input, and where its outputs go. */
+typedef struct conv_walk {
+    const ek_conv_params *p;
+    const conv_shape *s;
+    const requant *r;
+    const int8_t *end; /* of the input */
+    conv_panel panel;
+    int32_t group, o, o_end;
+} conv_walk;
+
+static void finish_panel(conv_walk *walk)
+{
+    if (walk->panel.windows > 0)
+        multiply_panel(walk->p, walk->s, &walk->panel, walk->group, walk->o, walk->o_end, walk->r);
+    walk->panel.windows = 0;
+}
+
+/* The place of the next window, whose outputs go to `out`. */
+static inline int16_t *next_window(conv_walk *walk, int8_t *out)
+{
+    conv_panel *panel = &walk->panel;
+    if (panel->windows == walk->s->windows)
+        finish_panel(walk);
+    panel->out[panel->windows] = out;
+    return panel->x + (ptrdiff_t)panel->windows++ * walk->s->row;
+}
+
+/* `count` windows of an output row that are all inside the input; `from` is the first one's first tap. */
+static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
+{
+    const ek_conv_params *p = walk->p;
+    const ptrdiff_t step = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    while (count > 0) {
+        int16_t *to = next_window(walk, out);
+        int32_t windows = 1;
+        if (walk->s->dense_rows) {
+            windows = ek_min(count, walk->s->windows - walk->panel.windows + 1);
+            for (int32_t i = 1; i < windows; i++)
+                walk->panel.out[walk->panel.windows++] = out + (ptrdiff_t)i * p->out.w_stride;
+            append(to, from, windows * walk->s->row, walk->end);
+        } else {
+            append_inside(p, walk->s, to, from, walk->end);
+        }
+        from += windows * step;
+        out += (ptrdiff_t)windows * p->out.w_stride;
+        count -= windows;
+    }
+}
+
+static void walk_border(conv_walk *walk, const int8_t *image, int32_t h, int32_t col,
+                        int32_t col_end, int8_t *out)
+{
+    const ek_conv_params *p = walk->p;
+    for (; col < col_end; col++)
+        append_border(p, walk->s, next_window(walk, out + (ptrdiff_t)col * p->out.w_stride), image,
+                      h, col * p->stride_w - p->pad_left, walk->end);
+}
+
+static void walk_group(conv_walk *walk, const int8_t *x, int8_t *y, const ek_range *range)
+{
+    const ek_conv_params *p = walk->p;
+    const ek_taps inside = columns_inside(p, range);
+    const int32_t span_h = (p->kernel_h - 1) * p->dilation_h + 1;
     for (int32_t row = range->row; row < range->row_end; row++) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
-        const int8_t *image = x + ek_image_at(&p->in, n, 0, 0) + (ptrdiff_t)group * s->in_channels;
+        const int32_t h = oh * p->stride_h - p->pad_top;
+        const int8_t *image = x + ek_image_at(&p->in, n, 0, 0);
         int8_t *out = y + ek_image_at(&p->out, n, oh, 0);
-        for (int32_t ow = range->col; ow < range->col_end; ow++) {
-            append_window(p, s, image, oh * p->stride_h - p->pad_top,
-                          ow * p->stride_w - p->pad_left, end,
-                          panel.x + (ptrdiff_t)panel.windows * s->row);
-            panel.out[panel.windows++] = out + (ptrdiff_t)ow * p->out.w_stride;
-            if (panel.windows == s->windows) {
-                multiply_panel(p, s, &panel, group, o, o_end, r);
-                panel.windows = 0;
-            }
+        if (h < 0 || h > p->in.h - span_h || inside.first == inside.end) {
+            walk_border(walk, image, h, range->col, range->col_end, out);
+            continue;
         }
+        walk_border(walk, image, h, range->col, inside.first, out);
+        walk_inside(walk,
+                    image + ek_image_at(&p->in, 0, h, inside.first * p->stride_w - p->pad_left),
+                    out + (ptrdiff_t)inside.first * p->out.w_stride, inside.end - inside.first);
+        walk_border(walk, image, h, inside.end, range->col_end, out);
     }
-    if (panel.windows > 0)
-        multiply_panel(p, s, &panel, group, o, o_end, r);
+    finish_panel(walk);
 }
 
 static void conv_range(const ek_conv_params *p, const int8_t *x, int8_t *y, int16_t *scratch,
                        const ek_range *range, const requant *r)
 {
     const conv_shape s = conv_shape_of(p);
-    for (int32_t g = range->ch / s.channels; g * s.channels < range->ch_end; g++)
-        conv_group(p, &s, x, y, scratch, range, g, r);
+    conv_walk walk = {.p = p, .s = &s, .r = r, .panel = {.x = scratch, .windows = 0}};
+    walk.end = x + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
+    for (int32_t g = range->ch / s.channels; g * s.channels < range->ch_end; g++) {
+        walk.group = g;
+        walk.o = ek_max(range->ch, g * s.channels);
+        walk.o_end = ek_min(range->ch_end, (g + 1) * s.channels);
+        walk_group(&walk, x + (ptrdiff_t)g * s.in_channels, y, range);
+    }
 }
 
 static int conv_supports(const ek_conv_params *p)

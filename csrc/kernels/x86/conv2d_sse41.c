@@ -17,6 +17,12 @@ INLINE void widen16(const int8_t *from, int16_t *to)
     _mm_storeu_si128((__m128i *)(void *)(to + 8), _mm_cvtepi8_epi16(_mm_srli_si128(bytes, 8)));
 }
 
+INLINE void fill16(int32_t value, int16_t *to)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_set1_epi16((short)value));
+    _mm_storeu_si128((__m128i *)(void *)(to + 8), _mm_set1_epi16((short)value));
+}
+
 struct conv_tile;
 static void multiply(const struct conv_tile *tile, const int16_t *x, int8_t *const *out, int32_t o,
                      int32_t windows, const requant *r);
