@@ -97,9 +97,9 @@ class Preprocessing:
         if self.dtype not in (None, "uint8", "int8"):
             raise DataError(f"raw input type {self.dtype}: use uint8 or int8")
         for option, values in (("--input-mean", self.mean), ("--input-std", self.std)):
-            if values is not None and not (len(values) and np.all(np.isfinite(np.float32(values)))):
+            if values is not None and not (len(values) and np.all(np.isfinite(np.asarray(values, np.float32)))):
                 raise DataError(f"{option} {values}: must be finite numbers")
-        if self.std is not None and 0 in np.float32(self.std):
+        if self.std is not None and 0 in np.asarray(self.std, np.float32):
             raise DataError(f"--input-std {self.std}: must not be zero")
 
     @classmethod
@@ -537,7 +537,7 @@ def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout:
     if _squeeze(array.shape) == _squeeze(raw):
         return message + "; add a leading sample axis"
     for other in ("nhwc", "nchw"):
-        perm = Preprocessing(other).raw_perm(spec)  # type: ignore[arg-type]
+        perm = Preprocessing(other).raw_perm(spec)
         turned = tuple(spec.shape[perm.index(i)] for i in range(1, len(perm)))
         if other != layout and _squeeze(array.shape[1:]) == _squeeze(turned):
             return message + f"; it fits with --input-layout {other}"

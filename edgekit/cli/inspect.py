@@ -38,8 +38,8 @@ def command(
     )
     ports = [(role, p["name"], p["dtype"], p["shape"]) for role in ("inputs", "outputs") for p in result[role]]
     print_table(["", "name", "type", "shape"], [(role.rstrip("s"), *rest) for role, *rest in ports])
-    rows = [(i, op["op"], op["name"], op["shape"], op["macs"], op["weight_bytes"]) for i, op in enumerate(result["ops"])]
-    print_table(["#", "operator", "name", "output", "MACs", "weight bytes"], rows)
+    ops = [(i, op["op"], op["name"], op["shape"], op["macs"], op["weight_bytes"]) for i, op in enumerate(result["ops"])]
+    print_table(["#", "operator", "name", "output", "MACs", "weight bytes"], ops)
     if tensors:
         rows = [
             (t["name"], t["dtype"], t["shape"], t["region"], t["offset"], t["bytes"], t["scale"], t["zero_point"])

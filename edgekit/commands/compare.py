@@ -112,7 +112,7 @@ def compare(
         results, tensors = model.trace(_fed(model, batch.inputs))
         floats = {name: array for i in range(taps.passes) for name, array in taps.run(i, batch.inputs)}
         for _, _, value, tensor in pairs:
-            layers[tensor.name].add(_canonical(floats[value.source], value), _real(tensors[indexes[tensor.name]], tensor))
+            layers[tensor.name].add(_canonical(floats[value.source or ""], value), _real(tensors[indexes[tensor.name]], tensor))
         for name, port in zip(outputs, model.outputs, strict=True):
             output.add(floats[name], _output(results[port.name], port, floats[name].shape))
         done += batch.count

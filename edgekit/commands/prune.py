@@ -100,8 +100,7 @@ def prune_into(
     smaller = imported.model
     if structured is not None:
         samples = None if calibration is None else open_data(calibration, input_specs(imported.graph), preprocessing)
-        importance = "magnitude" if samples is None else "activation"
-        smaller = prune_structured(smaller, structured, importance, samples)
+        smaller = prune_structured(smaller, structured, "magnitude" if samples is None else "activation", samples)
     if sparsity is not None:
         smaller = prune_sparsity(smaller, sparsity)
     before.write_bytes(imported.model.SerializeToString())
