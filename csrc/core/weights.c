@@ -40,34 +40,61 @@ uint64_t ek_packed_bytes(uint64_t channels, uint64_t depth, int32_t tile_n, int3
 
 /* ---- Matrices: DENSE and INTERLEAVED --------------------------------------------------------- */
 
-/* Where element (row, k) stands; below 2^31 + 64 * 2^31 / 2, hence size_t. */
-static size_t position(int32_t row, int32_t k, int32_t depth, int32_t tile_n, int32_t tile_k)
+/* How the rows of a matrix lie: chains of segments of 2^shift elements, `jump` from one to the next.
+ * A DENSE row is one segment. */
+typedef struct row_layout {
+    size_t tiles_bytes; /* of the rows of a tile; DENSE: of a row */
+    int32_t tile_n;     /* DENSE: 1 */
+    uint32_t shift;
+    size_t jump;
+} row_layout;
+
+static row_layout layout_of(int32_t depth, int32_t tile_n, int32_t tile_k)
 {
+    row_layout l = {(size_t)depth, 1, 31, 0};
     if (tile_n == 0)
-        return (size_t)row * (size_t)depth + (size_t)k;
-    const size_t tiles_k = (size_t)round_up((uint64_t)depth, (uint64_t)tile_k) / (size_t)tile_k;
-    const size_t tile = (size_t)(row / tile_n) * tiles_k + (size_t)(k / tile_k);
-    return (tile * (size_t)tile_n + (size_t)(row % tile_n)) * (size_t)tile_k +
-           (size_t)(k % tile_k);
+        return l;
+    l.tile_n = tile_n;
+    for (l.shift = 0; 1 << l.shift < tile_k; l.shift++) {
+    }
+    l.jump = (size_t)tile_n * (size_t)tile_k;
+    l.tiles_bytes = (size_t)round_up((uint64_t)depth, (uint64_t)tile_k) * (size_t)tile_n;
+    return l;
 }
 
-/* Elements from k on that stand next to each other. */
-static int32_t run_length(int32_t k, int32_t depth, int32_t tile_k)
+/* Where element 0 of a row stands, and element k in its row. */
+static size_t row_start(const row_layout *l, int32_t row)
 {
-    return tile_k == 0 ? depth - k : min32(depth - k, tile_k - k % tile_k);
+    return (size_t)(row / l->tile_n) * l->tiles_bytes + ((size_t)(row % l->tile_n) << l->shift);
 }
 
-static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count, int32_t tile_n,
-                          int32_t tile_k, int8_t *out)
+static size_t in_row(const row_layout *l, uint32_t k)
 {
-    for (int32_t r = 0; r < count; r++)
-        for (int32_t k = 0; k < w->depth;) {
-            const int32_t run =
-                min32(run_length(k, w->depth, w->tile_k), run_length(k, w->depth, tile_k));
-            memcpy(out + position(r, k, w->depth, tile_n, tile_k),
-                   w->data + position(row + r, k, w->depth, w->tile_n, w->tile_k), (size_t)run);
-            k += run;
-        }
+    return (k >> l->shift) * l->jump + (k & ((1u << l->shift) - 1));
+}
+
+/* The commonest segment is moved without a call. */
+static void copy_run(int8_t *to, const uint8_t *from, uint32_t count)
+{
+    if (count == 4)
+        memcpy(to, from, 4);
+    else
+        memcpy(to, from, count);
+}
+
+static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count,
+                          const row_layout *to, int8_t *out)
+{
+    const row_layout from = layout_of(w->depth, w->tile_n, w->tile_k);
+    const uint32_t depth = (uint32_t)w->depth;
+    const uint32_t run = 1u << (from.shift < to->shift ? from.shift : to->shift);
+    for (int32_t r = 0; r < count; r++) {
+        const uint8_t *source = w->data + row_start(&from, row + r);
+        int8_t *target = out + row_start(to, r);
+        for (uint32_t k = 0; k < depth; k += run)
+            copy_run(target + in_row(to, k), source + in_row(&from, k),
+                     depth - k < run ? depth - k : run);
+    }
 }
 
 /* ---- SPARSE ---------------------------------------------------------------------------------- */
@@ -175,22 +202,26 @@ static int sparse_is_sound(const ek_stored_weights *w)
     return 1;
 }
 
-static void unpack_sparse(const ek_stored_weights *w, int32_t row, int32_t count, int32_t tile_n,
-                          int32_t tile_k, int8_t *out)
+/* Places ascend, so that rows do. */
+static void unpack_sparse(const ek_stored_weights *w, int32_t row, int32_t count,
+                          const row_layout *to, int8_t *out)
 {
     const int32_t rows = sparse_tile_rows(w);
+    const uint32_t depth = (uint32_t)w->depth;
     for (int32_t tile = row / rows; tile <= (row + count - 1) / rows; tile++) {
         sparse_reader reader = open_tile(w, (uint32_t)tile);
+        int32_t r = tile * rows - row;
+        uint32_t begin = 0; /* of row r in the tile */
         for (; reader.values < reader.values_end; reader.values++) {
             uint32_t place;
             if (!next_place(&reader, INT32_MAX, &place))
                 return;
-            const int32_t r = tile * rows + (int32_t)place / w->depth - row;
+            for (; place - begin >= depth; begin += depth)
+                r++;
             if (r >= count)
                 break;
             if (r >= 0)
-                out[position(r, (int32_t)place % w->depth, w->depth, tile_n, tile_k)] =
-                    *reader.values;
+                out[row_start(to, r) + in_row(to, place - begin)] = *reader.values;
         }
     }
 }
@@ -220,22 +251,23 @@ void ek_unpack_depthwise(const ek_stored_weights *w, int32_t channels, int32_t c
 void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count, int32_t tile_n,
                     int32_t tile_k, int8_t *out)
 {
-    const uint64_t bytes =
-        ek_packed_bytes((uint64_t)count, (uint64_t)stored->depth, tile_n, tile_k);
-    memset(out, 0, (size_t)bytes);
+    const row_layout to = layout_of(stored->depth, tile_n, tile_k);
+    memset(out, 0,
+           (size_t)ek_packed_bytes((uint64_t)count, (uint64_t)stored->depth, tile_n, tile_k));
     if (stored->encoding == EK_ENCODING_SPARSE)
-        unpack_sparse(stored, row, count, tile_n, tile_k, out);
+        unpack_sparse(stored, row, count, &to, out);
     else
-        unpack_matrix(stored, row, count, tile_n, tile_k, out);
+        unpack_matrix(stored, row, count, &to, out);
 }
 
 static int filling_is_zero(const ek_stored_weights *w)
 {
+    const row_layout l = layout_of(w->depth, w->tile_n, w->tile_k);
     const int32_t rows = (int32_t)round_up((uint64_t)w->rows, w->tile_n);
-    const int32_t depth = (int32_t)round_up((uint64_t)w->depth, w->tile_k);
+    const uint32_t depth = (uint32_t)round_up((uint64_t)w->depth, w->tile_k);
     for (int32_t row = 0; row < rows; row++)
-        for (int32_t k = row < w->rows ? w->depth : 0; k < depth; k++)
-            if (w->data[position(row, k, w->depth, w->tile_n, w->tile_k)] != 0)
+        for (uint32_t k = row < w->rows ? (uint32_t)w->depth : 0; k < depth; k++)
+            if (w->data[row_start(&l, row) + in_row(&l, k)] != 0)
                 return 0;
     return 1;
 }

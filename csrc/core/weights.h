@@ -22,7 +22,8 @@ ek_stored_weights ek_stored(const ek_model *model, const ek_tensor_record *tenso
 /* Bytes of `channels` rows in a packing; tile_n = tile_k = 0 is DENSE. */
 uint64_t ek_packed_bytes(uint64_t channels, uint64_t depth, int32_t tile_n, int32_t tile_k);
 
-/* Rows [row, row + count) into `out`, in another packing, zero-filled. */
+/* Rows [row, row + count) of weights that are no depthwise ones into `out`, in another packing,
+ * zero-filled. tile_k is a power of two. */
 void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count, int32_t tile_n,
                     int32_t tile_k, int8_t *out);
 

@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Beyond these a run would take too long to be worth it. */
+/* Beyond these a run would take too long to be worth it. Now and then as much work is allowed as it
+ * takes to be cut into parts for threads. */
 #define MAX_MEMORY (1u << 18)
 #define MAX_WORK (1u << 15)
+#define MAX_RARE_WORK (1u << 19)
 
 static uint64_t executions, ran, statuses[64];
 
@@ -167,15 +169,16 @@ static ek_kernels other_kernels(fuzz_random *r)
     return (fuzz_below(r, 2) ? here : word) | repack;
 }
 
-static int is_small(const ek_model *model, const uint8_t *file)
+static int is_small(const ek_model *model, const uint8_t *file, fuzz_random *r)
 {
+    const uint64_t limit = fuzz_below(r, 16) == 0 ? MAX_RARE_WORK : MAX_WORK;
     size_t bytes = 0;
     for (uint32_t i = 0; i < ek_input_count(model) + ek_output_count(model); i++) {
         ek_io_info info;
         describe(model, i, ek_input_count(model), &info);
         bytes += info.elements * 4;
     }
-    return bytes <= MAX_MEMORY && fuzz_work(file) <= MAX_WORK;
+    return bytes <= MAX_MEMORY && fuzz_work(file) <= limit;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -188,7 +191,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ek_model model;
     const ek_status status = ek_open(&model, file, size, 0);
     statuses[status]++;
-    if (status == EK_OK && is_small(&model, file)) {
+    if (status == EK_OK && is_small(&model, file, &r)) {
         buffers b = make_buffers(&model, &r);
         const uint64_t scalar = run(&model, EK_KERNELS_SCALAR, 1, &b);
         const uint64_t other = run(&model, other_kernels(&r), 1 + fuzz_below(&r, 4), &b);
