@@ -13,8 +13,9 @@ import onnx
 import pytest
 
 from edgekit.errors import ModelError
-from edgekit.importer.handlers.activation import ATTRIBUTES, PARAMETERLESS
+from edgekit.importer.handlers.activation import SINCE
 from edgekit.importer.registry import HANDLERS
+from edgekit.passes.unary import FUNCTIONS
 from tests.importer.tapped import compare, import_model, model, node, ops
 
 TESTED: set[str] = set()
@@ -188,20 +189,19 @@ def test_matmul(tmp_path: Path, a: tuple[int, ...], b: tuple[int, ...], computed
 DOMAINS = {"Log": (0.1, 4.0), "Sqrt": (0.0, 9.0), "Reciprocal": (0.3, 3.0)}
 
 
-@pytest.mark.parametrize("op", sorted(PARAMETERLESS))
+@pytest.mark.parametrize("op", sorted(op for op in SINCE if not FUNCTIONS[op].defaults))
 def test_unary(tmp_path: Path, op: str) -> None:
     low, high = DOMAINS.get(op, (-4.0, 4.0))
-    opset = max(17, PARAMETERLESS[op])
+    opset = max(17, SINCE[op])
     imported = check(tmp_path, op, {"x": [2, 3, 5, 4]}, opset=opset, low=low, high=high)
     assert ops(imported) == ["Unary"]
 
 
-@pytest.mark.parametrize("op", sorted(ATTRIBUTES))
+@pytest.mark.parametrize("op", sorted(op for op in SINCE if FUNCTIONS[op].defaults))
 @pytest.mark.parametrize("explicit", [False, True])
 def test_unary_with_attributes(tmp_path: Path, op: str, explicit: bool) -> None:
-    since, defaults = ATTRIBUTES[op]
-    attrs = {k: v * 1.25 for k, v in defaults.items()} if explicit else {}
-    check(tmp_path, op, {"x": [2, 3, 5]}, opset=max(17, since), **attrs)
+    attrs = {k: v * 1.25 for k, v in FUNCTIONS[op].defaults.items()} if explicit else {}
+    check(tmp_path, op, {"x": [2, 3, 5]}, opset=max(17, SINCE[op]), **attrs)
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])

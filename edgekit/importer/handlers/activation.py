@@ -10,8 +10,9 @@ import numpy as np
 from edgekit.importer.context import Attrs, Context, OnnxNode
 from edgekit.importer.handlers.window import NHWC, NLC
 from edgekit.importer.registry import Unsupported, handler
+from edgekit.passes.unary import FUNCTIONS
 
-PARAMETERLESS: dict[str, int] = {
+SINCE: dict[str, int] = {
     "Relu": 1,
     "Sigmoid": 1,
     "Tanh": 1,
@@ -33,19 +34,16 @@ PARAMETERLESS: dict[str, int] = {
     "Sign": 9,
     "Sin": 7,
     "Cos": 7,
+    "LeakyRelu": 1,
+    "HardSigmoid": 1,
+    "Elu": 1,
+    "Celu": 12,
+    "Selu": 1,
+    "ThresholdedRelu": 10,
+    "Swish": 24,
 }
-"""ONNX operators that are one function without parameters, with the opset that brought them."""
-
-ATTRIBUTES: dict[str, tuple[int, dict[str, float]]] = {
-    "LeakyRelu": (1, {"alpha": 0.01}),
-    "HardSigmoid": (1, {"alpha": 0.2, "beta": 0.5}),
-    "Elu": (1, {"alpha": 1.0}),
-    "Celu": (12, {"alpha": 1.0}),
-    "Selu": (1, {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
-    "ThresholdedRelu": (10, {"alpha": 1.0}),
-    "Swish": (24, {"alpha": 1.0}),
-}
-"""ONNX operators whose float attributes are the function's parameters: first opset, defaults."""
+"""ONNX operators that are the function of their name in `passes.unary`, whose parameters are their float
+attributes; with the opset that brought them."""
 
 
 def unary(fn: str, **params: float) -> Attrs:
@@ -63,19 +61,13 @@ def give_unary(ctx: Context, node: OnnxNode, fn: str, **params: float) -> None:
     ctx.give(node.output, "Unary", [ctx.take(node.inputs[0])], unary(fn, **params))
 
 
-def _plain(ctx: Context, node: OnnxNode) -> None:
-    give_unary(ctx, node, node.op)
+def _function(ctx: Context, node: OnnxNode) -> None:
+    defaults = FUNCTIONS[node.op].defaults
+    give_unary(ctx, node, node.op, **{name: float(node.attrs.get(name, v)) for name, v in defaults.items()})
 
 
-def _with_attributes(ctx: Context, node: OnnxNode) -> None:
-    defaults = ATTRIBUTES[node.op][1]
-    give_unary(ctx, node, node.op, **{k: float(node.attrs.get(k, v)) for k, v in defaults.items()})
-
-
-for _op, _since in PARAMETERLESS.items():
-    handler(_op, _since, becomes="Unary")(_plain)
-for _op, (_since, _) in ATTRIBUTES.items():
-    handler(_op, _since, becomes="Unary")(_with_attributes)
+for _op, _since in SINCE.items():
+    handler(_op, _since, becomes="Unary")(_function)
 
 
 @handler("Gelu", since=20, becomes="Unary")
