@@ -343,9 +343,9 @@ def inverse_scale(program: Program, op: Softmax) -> np.float32:
     return np.float32(1) / scale(program, op.outputs[0])
 
 
-def weight_sums(op: Accumulate, weights: np.ndarray) -> np.ndarray:
-    """Sum of each output channel's weights, int64[O]."""
-    axes = (0, 1) if isinstance(op, DepthwiseConv2D) else tuple(range(1, weights.ndim))
+def weight_sums(opcode: Opcode, weights: np.ndarray) -> np.ndarray:
+    """Sum of each output channel's weights, int64[O], for an operator of that kind."""
+    axes = (0, 1) if opcode == Opcode.DEPTHWISE_CONV2D else tuple(range(1, weights.ndim))
     return weights.sum(axis=axes, dtype=np.int64)
 
 
@@ -354,7 +354,8 @@ def start_values(program: Program, op: Accumulate) -> np.ndarray:
     when the sum runs over x * w instead of (x - x_zero) * w."""
     quant, weights = program.tensors[op.inputs[0]].quant, program.tensors[op.inputs[1]].data
     assert quant is not None and weights is not None, op.name
-    return (op.bias.astype(np.int64) - quant.zero_point * weight_sums(op, weights)).astype(np.uint32).view(np.int32)
+    start = op.bias.astype(np.int64) - quant.zero_point * weight_sums(op.opcode, weights)
+    return start.astype(np.uint32).view(np.int32)
 
 
 def attributes(op: Op) -> dict[str, object]:

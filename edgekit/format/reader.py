@@ -23,29 +23,11 @@ from edgekit.format import names, packing, schema
 from edgekit.format.rules import check_program, check_scale
 from edgekit.format.schema import Dtype, Encoding, Feature, Granularity, Opcode, Region, Section, Struct
 from edgekit.program import (
-    Add,
-    AveragePool,
-    Concat,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Dequantize,
-    Lut,
-    MatMul,
-    MaxPool,
-    Mul,
+    OP_CLASSES,
     Op,
-    Pad,
-    PRelu,
     Program,
     Quant,
-    Quantize,
-    Reshape,
-    ResizeNearest,
-    Slice,
-    Softmax,
     Tensor,
-    Transpose,
     inverse_scale,
     lifetimes,
     prelu_multipliers,
@@ -296,7 +278,6 @@ class _Reader:
         params = np.frombuffer(self.data, dtype, 1, self.at)[0] if dtype.itemsize else np.zeros((), dtype)
         tensors = [self.tensors[i] for i in operands]
         split = int(head["n_inputs"])
-        cls, parse = _PARAMS[opcode]
         where = f"operator {len(program.ops)} '{name}' ({opcode.name}) at byte {self.at}"
         inputs = schema.OPERANDS[opcode]
         if not inputs.least <= split <= inputs.most or len(tensors) != split + 1:
@@ -304,8 +285,9 @@ class _Reader:
         if "reserved" in (dtype.names or ()) and np.any(params["reserved"]):
             raise FormatError(f"{where}: reserved is not zero")
         try:
-            fields, expected = parse(self, params, tensors)
-            op = cls(name, [t.name for t in tensors[:split]], [t.name for t in tensors[split:]], **fields)
+            fields, expected = _PARAMS[opcode](self, params, tensors)
+            operand_names = [t.name for t in tensors]
+            op = OP_CLASSES[opcode](name, operand_names[:split], operand_names[split:], **fields)
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
         self.redundant += [(f"{where}: {key}", params[key], op, function) for key, function in expected.items()]
@@ -326,8 +308,7 @@ class _Reader:
         channels = w.shape[-1] if depthwise else w.shape[0]
         start = self._weight_array(params, "start", "<i4", channels)
         m = self._weight_array(params, "multiplier", "<f4", channels)
-        cls = DepthwiseConv2D if depthwise else Conv2D
-        sums = weight_sums(cls.__new__(cls), w.data)
+        sums = weight_sums(Opcode.DEPTHWISE_CONV2D if depthwise else Opcode.CONV2D, w.data)
         bias = (start.astype(np.int64) + x.quant.zero_point * sums).astype(np.uint32).view(np.int32)
         scale = _recover(m, x.quant.scale, y.quant.scale, "multiplier")
         return {"bias": bias, "weight_scale": scale, **_clamp(params)}, {}
@@ -467,26 +448,26 @@ class _Reader:
 Fields = tuple[dict[str, object], dict[str, Callable[..., np.float32]]]
 """An operator's attributes, and the redundant parameters with what they must be equal to."""
 
-_PARAMS: dict[int, tuple[type[Op], Callable[..., Fields]]] = {
-    Opcode.QUANTIZE: (Quantize, _Reader._quantize),
-    Opcode.DEQUANTIZE: (Dequantize, _Reader._dequantize),
-    Opcode.CONV2D: (Conv2D, _Reader._conv2d),
-    Opcode.DEPTHWISE_CONV2D: (DepthwiseConv2D, _Reader._depthwise),
-    Opcode.DENSE: (Dense, _Reader._accumulate),
-    Opcode.MATMUL: (MatMul, _Reader._matmul),
-    Opcode.ADD: (Add, _Reader._add),
-    Opcode.MUL: (Mul, _Reader._matmul),
-    Opcode.MAX_POOL: (MaxPool, _Reader._max_pool),
-    Opcode.AVERAGE_POOL: (AveragePool, _Reader._average_pool),
-    Opcode.LUT: (Lut, _Reader._lut),
-    Opcode.PRELU: (PRelu, _Reader._prelu),
-    Opcode.SOFTMAX: (Softmax, _Reader._softmax),
-    Opcode.RESHAPE: (Reshape, _Reader._reshape),
-    Opcode.TRANSPOSE: (Transpose, _Reader._transpose),
-    Opcode.SLICE: (Slice, _Reader._slice),
-    Opcode.PAD: (Pad, _Reader._pad),
-    Opcode.CONCAT: (Concat, _Reader._concat),
-    Opcode.RESIZE_NEAREST: (ResizeNearest, _Reader._resize),
+_PARAMS: dict[Opcode, Callable[..., Fields]] = {
+    Opcode.QUANTIZE: _Reader._quantize,
+    Opcode.DEQUANTIZE: _Reader._dequantize,
+    Opcode.CONV2D: _Reader._conv2d,
+    Opcode.DEPTHWISE_CONV2D: _Reader._depthwise,
+    Opcode.DENSE: _Reader._accumulate,
+    Opcode.MATMUL: _Reader._matmul,
+    Opcode.ADD: _Reader._add,
+    Opcode.MUL: _Reader._matmul,
+    Opcode.MAX_POOL: _Reader._max_pool,
+    Opcode.AVERAGE_POOL: _Reader._average_pool,
+    Opcode.LUT: _Reader._lut,
+    Opcode.PRELU: _Reader._prelu,
+    Opcode.SOFTMAX: _Reader._softmax,
+    Opcode.RESHAPE: _Reader._reshape,
+    Opcode.TRANSPOSE: _Reader._transpose,
+    Opcode.SLICE: _Reader._slice,
+    Opcode.PAD: _Reader._pad,
+    Opcode.CONCAT: _Reader._concat,
+    Opcode.RESIZE_NEAREST: _Reader._resize,
 }
 _ACCUMULATES = (Opcode.CONV2D, Opcode.DEPTHWISE_CONV2D, Opcode.DENSE)
 _NUMPY = {Dtype.I8: "i1"}

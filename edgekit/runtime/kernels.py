@@ -4,18 +4,12 @@
 from __future__ import annotations
 
 from edgekit.errors import EdgekitError, InputError
+from edgekit.runtime import LADDERS
 
 try:
     from edgekit.runtime import _native
 except ImportError as error:  # a checkout on the path that was never built
     raise EdgekitError(f"the C runtime of edgekit is not built ({error}): run `pip install .` in the checkout") from error
-
-LADDERS = (
-    ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni"),
-    ("scalar", "neon", "neon_dotprod", "neon_i8mm"),
-    ("scalar", "cortexm_dsp", "cortexm_mve"),
-)
-"""A set may use every kernel of the sets before it in its ladder."""
 
 
 def built() -> list[str]:

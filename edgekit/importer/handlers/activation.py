@@ -63,7 +63,8 @@ def give_unary(ctx: Context, node: OnnxNode, fn: str, **params: float) -> None:
 
 def _function(ctx: Context, node: OnnxNode) -> None:
     defaults = FUNCTIONS[node.op].defaults
-    give_unary(ctx, node, node.op, **{name: float(node.attrs.get(name, v)) for name, v in defaults.items()})
+    values = {**defaults, **node.attrs}
+    give_unary(ctx, node, node.op, **{name: float(values[name]) for name in defaults})
 
 
 for _op, _since in SINCE.items():

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from edgekit.runtime import LADDERS
 from edgekit.verify.backends.base import Backend, Observation, Sample, Subject
 from edgekit.verify.backends.onnxruntime import OnnxRuntime
 from edgekit.verify.backends.reference import Reference
 from edgekit.verify.backends.runtime import Runtime
 
-KERNEL_SETS = ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm")
-"""Kernel sets of processors that run Python; those of microcontrollers are compared under QEMU."""
+KERNEL_SETS = tuple(dict.fromkeys(name for ladder in LADDERS[:2] for name in ladder))
+"""Kernel sets of processors that run Python; those of microcontrollers are left out."""
 
 
 def all_backends(subject: Subject) -> list[Backend]:
