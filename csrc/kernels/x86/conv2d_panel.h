@@ -109,10 +109,16 @@ static inline int16_t *append_taps(const ek_conv_params *p, const conv_shape *s,
 static inline void append_inside(const ek_conv_params *p, const conv_shape *s, int16_t *to,
                                  const int8_t *from, const int8_t *end)
 {
-    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
-        to = append_taps(p, s, to, from, p->kernel_w, end);
-        from += (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const int32_t run = p->kernel_w * s->in_channels;
+    int32_t kh = 0;
+    if (s->dense_columns && run <= CHUNK && end - from - (p->kernel_h - 1) * step >= CHUNK) {
+        for (; kh < p->kernel_h; kh++, from += step, to += run)
+            widen16(from, to);
+        return;
     }
+    for (; kh < p->kernel_h; kh++, from += step)
+        to = append_taps(p, s, to, from, p->kernel_w, end);
 }
 
 /* Appends the window whose first tap is at (h, w), wherever that is. */
@@ -121,16 +127,18 @@ static void append_border(const ek_conv_params *p, const conv_shape *s, int16_t 
 {
     const int32_t c = s->in_channels;
     const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t before = cols.first * c, behind = (p->kernel_w - cols.end) * c;
+    ptrdiff_t at = ek_image_at(&p->in, 0, h, w + cols.first * p->dilation_w);
     for (int32_t kh = 0; kh < p->kernel_h; kh++) {
         const int32_t ih = h + kh * p->dilation_h;
         if (ih < 0 || ih >= p->in.h || cols.first == cols.end) {
             to = append_zero(to, p->kernel_w * c, p->x_zero);
-            continue;
+        } else {
+            to = append_zero(to, before, p->x_zero);
+            to = append_taps(p, s, to, image + at, cols.end - cols.first, end);
+            to = append_zero(to, behind, p->x_zero);
         }
-        const int8_t *from = image + ek_image_at(&p->in, 0, ih, w + cols.first * p->dilation_w);
-        to = append_zero(to, cols.first * c, p->x_zero);
-        to = append_taps(p, s, to, from, cols.end - cols.first, end);
-        to = append_zero(to, (p->kernel_w - cols.end) * c, p->x_zero);
+        at += (ptrdiff_t)p->dilation_h * p->in.h_stride;
     }
 }
 
@@ -208,7 +216,7 @@ static inline int16_t *next_window(conv_walk *walk, int8_t *out)
     return panel->x + (ptrdiff_t)panel->windows++ * walk->s->row;
 }
 
-/* `count` windows of an output row that are all inside the input; `from` is the first one's first tap. */
+/* `count` windows of an output row, all inside the input; `from` is the first one's first tap. */
 static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
 {
     const ek_conv_params *p = walk->p;
