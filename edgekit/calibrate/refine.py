@@ -18,7 +18,9 @@ from edgekit.calibrate.patches import grouped_rows, grouped_weights
 from edgekit.graph import Graph, Node
 
 _CANDIDATES = 9
-_ROWS = 512
+_MAX_ROWS, _MIN_ROWS = 512, 64
+_ROW_VALUES = 2**17
+"""Inputs of one layer that are looked at: fewer rows where each is long."""
 _LEVELS = 255
 
 
@@ -40,7 +42,7 @@ def _best(
 ) -> Range:
     layers = []
     for node in nodes:
-        rows = grouped_rows(graph, node, patches[node.outputs[0]][:: _stride(patches[node.outputs[0]])])
+        rows = grouped_rows(graph, node, _thinned(patches[node.outputs[0]]))
         weights = grouped_weights(graph, node)
         layers.append((rows, weights, _variance(rows, weights)))
     candidates = [
@@ -59,8 +61,9 @@ def _best(
     return candidates[int(np.argmin(errors))]
 
 
-def _stride(rows: np.ndarray) -> int:
-    return max(len(rows) // _ROWS, 1)
+def _thinned(rows: np.ndarray) -> np.ndarray:
+    wanted = min(max(_ROW_VALUES * len(rows) // max(rows.size, 1), _MIN_ROWS), _MAX_ROWS)
+    return rows[:: max(len(rows) // wanted, 1)]
 
 
 def _rounding_error(rows: np.ndarray, candidate: Range) -> np.ndarray:

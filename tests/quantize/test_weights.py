@@ -45,7 +45,7 @@ def test_plain_weights(rng: np.random.Generator) -> None:
     assert np.all(np.abs(q.bias * scale * float(X.scale) - b) <= scale * float(X.scale) * (0.5 + 1e-6))
 
 
-@pytest.mark.parametrize("magnitude", [1e-38, 5.7e-31, 1e-20, 1e-4, 1.0, 1e9])
+@pytest.mark.parametrize("magnitude", [1e-38, 5.7e-31, 1e-20, 1e-4, 1.0, 1e6])
 @pytest.mark.parametrize("bias", [0.0, 1e-9, 1.0, 1e7])
 @pytest.mark.parametrize("sx", [1e-28, 1e-6, 1.0, 1e12])
 def test_extreme_weights(rng: np.random.Generator, magnitude: float, bias: float, sx: float) -> None:

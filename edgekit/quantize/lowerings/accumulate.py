@@ -14,7 +14,7 @@ from edgekit.quantize.lowering import Lowering, lowers
 from edgekit.quantize.rounding import OutputRounding, nearest
 from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 
-MAX_ROUNDING_DEPTH = 1536
+MAX_ROUNDING_DEPTH = 640
 """Inputs per output up to which weights are rounded with regard to outputs; the cost grows cubically."""
 
 
