@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -356,11 +356,6 @@ def start_values(program: Program, op: Accumulate) -> np.ndarray:
     assert quant is not None and weights is not None, op.name
     start = op.bias.astype(np.int64) - quant.zero_point * weight_sums(op.opcode, weights)
     return start.astype(np.uint32).view(np.int32)
-
-
-def attributes(op: Op) -> dict[str, object]:
-    """The fields of `op` beyond name, inputs and outputs."""
-    return {f.name: getattr(op, f.name) for f in fields(op) if f.name not in ("name", "inputs", "outputs")}
 
 
 def lifetimes(program: Program) -> dict[str, tuple[int, int]]:
