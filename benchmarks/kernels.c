@@ -2,11 +2,11 @@
  *
  * Speed of single kernels on layers of real networks, against this processor's peak.
  *
- *     gcc -O2 -std=gnu11 benchmarks/kernels.c LIBRARY.so -o kernels && ./kernels [FILTER]
+ *     scons && gcc -O2 -std=gnu11 benchmarks/kernels.c build/host/libedgekit.a -o kernels && ./kernels [FILTER]
  *
- * LIBRARY.so holds the kernels (`scons` builds libedgekit.so). Each figure is the best of many short
- * rounds, so that other work on the machine disturbs little. The peak is that of independent
- * multiply-adds of 16-bit pairs (pmaddwd, paddd) in 256-bit registers, measured in the same run.
+ * Each figure is the best of many short rounds, so that other work on the machine disturbs little. The
+ * peak is that of independent multiply-adds of 16-bit pairs (pmaddwd, paddd) in 256-bit registers,
+ * measured in the same run.
  */
 #include <stdio.h>
 #include <stdlib.h>

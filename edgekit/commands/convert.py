@@ -186,8 +186,8 @@ def _convert_pruned(
     **options: Any,
 ) -> Converted:
     """Converts the model as it is and pruned, and keeps the second with the figures of both."""
+    from edgekit.atomic import write_atomically
     from edgekit.commands.prune import compare_sizes, prune_into
-    from edgekit.format.atomic import write_atomically
 
     with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as work:
         before, after = Path(work) / "before.onnx", Path(work) / "after.onnx"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from edgekit import importer
+from edgekit.atomic import write_atomically
 from edgekit.bench import bench
 from edgekit.commands import Progress, no_progress
 from edgekit.commands.eval import evaluate
 from edgekit.data import DataSource, Preprocessing, open_data
 from edgekit.errors import InputError
-from edgekit.format.atomic import write_atomically
 from edgekit.prune import prune_sparsity, prune_structured, statistics
 from edgekit.quantize import input_specs
 

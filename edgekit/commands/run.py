@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.atomic import write_atomically
 from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine
 from edgekit.errors import InputError
-from edgekit.format.atomic import write_atomically
 from edgekit.runtime import kernels as kernel_sets
 
 

@@ -7,8 +7,8 @@ import os
 from collections import Counter
 from typing import Any
 
+from edgekit.atomic import write_atomically
 from edgekit.export.spell import spell
-from edgekit.format.atomic import write_atomically
 from edgekit.format.reader import read
 
 

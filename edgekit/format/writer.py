@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.atomic import write_atomically
 from edgekit.errors import InputError
 from edgekit.format import names, packing, schema
-from edgekit.format.atomic import write_atomically
 from edgekit.format.rules import check_program
 from edgekit.format.schema import Dtype, Encoding, Feature, Opcode, Section
 from edgekit.program import (

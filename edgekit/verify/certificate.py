@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgekit._version import __version__
+from edgekit.atomic import write_atomically
 from edgekit.errors import CheckError, DataError, InputError
 from edgekit.format import schema
-from edgekit.format.atomic import write_atomically
 from edgekit.program import Program
 from edgekit.verify.report import Report
 from edgekit.verify.run import Model, verify
