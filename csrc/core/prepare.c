@@ -257,16 +257,32 @@ void ek_emit_nothing(ek_builder *builder, const ek_op *op)
 
 /* ---- Convolutions and their weights ---------------------------------------------------------- */
 
-static int is_stored_as(const ek_stored_weights *stored, const ek_kernel *kernel,
-                        const ek_conv_params *p)
+/* A kernel may read another packing than its own; with fewer positions than this to compute, that is
+ * faster than decoding the weights into its own first. */
+#define FEW_POSITIONS 4
+
+/* The stored bytes as kernels see weights; 0 if they cannot. */
+static int as_stored(const ek_stored_weights *stored, const ek_conv_params *p, ek_weights *weights)
 {
-    if (stored->encoding == EK_ENCODING_DENSE)
-        return kernel->tile_n == 0;
-    if (stored->encoding != EK_ENCODING_INTERLEAVED || stored->tile_n != kernel->tile_n ||
-        stored->tile_k != kernel->tile_k)
+    *weights = (ek_weights){(const int8_t *)stored->data, stored->tile_n, stored->tile_k};
+    if (stored->encoding == EK_ENCODING_INTERLEAVED)
+        /* The file interleaves all channels at once, kernels each group on its own. */
+        return p->groups == 1 || p->out.c / p->groups % stored->tile_n == 0;
+    return stored->encoding == EK_ENCODING_DENSE;
+}
+
+/* Whether the kernel should work on the stored bytes themselves, with `weights`. */
+static int reads_stored(const ek_kernel *kernel, const ek_stored_weights *stored,
+                        const ek_conv_params *p, ek_weights *weights)
+{
+    if (!as_stored(stored, p, weights))
         return 0;
-    /* The file interleaves all channels at once, kernels each group on its own. */
-    return p->groups == 1 || p->out.c / p->groups % kernel->tile_n == 0;
+    if (weights->tile_n == kernel->tile_n && weights->tile_k == kernel->tile_k)
+        return 1;
+    ek_conv_params params = *p;
+    params.weights = *weights;
+    const int64_t positions = (int64_t)p->out.n * p->out.h * p->out.w;
+    return positions < FEW_POSITIONS && supports(kernel, &params);
 }
 
 /* `p` with the whole weights in the kernel's packing at `data`. */
@@ -300,6 +316,17 @@ static int32_t greatest_multiple(int32_t limit, int32_t step)
     return limit < step ? step : limit / step * step;
 }
 
+/* `channels`, a multiple of `unit`, less what would cut through a stored tile of SPARSE weights, which
+ * would then be decoded more than once. */
+static int32_t whole_tiles(int32_t channels, int32_t unit, const ek_stored_weights *stored)
+{
+    const int32_t rows = stored->encoding == EK_ENCODING_SPARSE ? stored->tile_n : 0;
+    const int32_t both = rows > unit ? rows : unit;
+    if (rows == 0 || both % unit != 0 || both % rows != 0 || channels < both)
+        return channels;
+    return channels / both * both;
+}
+
 /* How to cut the weights so that a tile of them, decoded, fits the budget for scratch. */
 static ek_tiles plan_tiles(const ek_conv_params *p, const ek_kernel *kernel,
                            const ek_stored_weights *stored)
@@ -317,7 +344,8 @@ static ek_tiles plan_tiles(const ek_conv_params *p, const ek_kernel *kernel,
     const int32_t fitting = (int32_t)(budget / padded);
     ek_tiles tiles = {.stored = *stored, .group_channels = p->out.c / p->groups};
     tiles.multiplier = depthwise ? unit : 0;
-    tiles.channels = min32(greatest_multiple(fitting, unit), tiles.group_channels);
+    tiles.channels = min32(whole_tiles(greatest_multiple(fitting, unit), unit, stored),
+                           tiles.group_channels);
     tiles.per_group = ceil_div(tiles.group_channels, tiles.channels);
     tiles.decoded_bytes = (size_t)align_up(
         ek_packed_bytes((uint64_t)tiles.channels, (uint64_t)depth, kernel->tile_n, kernel->tile_k),
@@ -395,12 +423,14 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
     const uint64_t depth =
         (uint64_t)p->kernel_h * (uint64_t)p->kernel_w *
         (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)p->in.c / (uint64_t)p->groups);
-    const int stored_so = is_stored_as(stored, kernel, p);
     ek_conv_params params = with_weights(p, kernel, stored->data);
-    if (stored_so || (builder->kernels & EK_REPACK)) {
+    const int direct = reads_stored(kernel, stored, p, &params.weights);
+    if (!direct)
+        params.weights = with_weights(p, kernel, stored->data).weights;
+    if (direct || (builder->kernels & EK_REPACK)) {
         if (!supports(kernel, &params))
             return 0;
-        if (!stored_so)
+        if (!direct)
             params.weights.data = repack(builder, p, kernel, stored);
         const ek_call call = conv_call(kernel->kind, &params, x, depth);
         count_scratch(builder, kernel_scratch(kernel, &params));

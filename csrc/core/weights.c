@@ -73,13 +73,19 @@ static size_t in_row(const row_layout *l, uint32_t k)
     return (k >> l->shift) * l->jump + (k & ((1u << l->shift) - 1));
 }
 
-/* The commonest segment is moved without a call. */
-static void copy_run(int8_t *to, const uint8_t *from, uint32_t count)
+/* Moves a row of `depth` values in segments of 2^shift that lie `from_jump` and `to_jump` apart. */
+static void copy_segments(int8_t *to, size_t to_jump, const uint8_t *from, size_t from_jump,
+                          uint32_t depth, uint32_t shift)
 {
-    if (count == 4)
-        memcpy(to, from, 4);
+    const uint32_t whole = shift > 30 ? 0 : depth >> shift;
+    if (shift == 2) /* the commonest: no call for four bytes */
+        for (uint32_t i = 0; i < whole; i++)
+            memcpy(to + i * to_jump, from + i * from_jump, 4);
     else
-        memcpy(to, from, count);
+        for (uint32_t i = 0; i < whole; i++)
+            memcpy(to + i * to_jump, from + i * from_jump, (size_t)1 << shift);
+    if (whole << shift != depth)
+        memcpy(to + whole * to_jump, from + whole * from_jump, depth - (whole << shift));
 }
 
 static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count,
@@ -87,13 +93,19 @@ static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count
 {
     const row_layout from = layout_of(w->depth, w->tile_n, w->tile_k);
     const uint32_t depth = (uint32_t)w->depth;
-    const uint32_t run = 1u << (from.shift < to->shift ? from.shift : to->shift);
+    const uint32_t shift = from.shift < to->shift ? from.shift : to->shift;
+    const size_t segment = (size_t)1 << shift;
     for (int32_t r = 0; r < count; r++) {
         const uint8_t *source = w->data + row_start(&from, row + r);
         int8_t *target = out + row_start(to, r);
-        for (uint32_t k = 0; k < depth; k += run)
-            copy_run(target + in_row(to, k), source + in_row(&from, k),
-                     depth - k < run ? depth - k : run);
+        if (from.shift == to->shift || from.shift > 30 || to->shift > 30) {
+            copy_segments(target, to->shift > 30 ? segment : to->jump, source,
+                          from.shift > 30 ? segment : from.jump, depth, shift);
+            continue;
+        }
+        for (uint32_t k = 0; k < depth; k += (uint32_t)segment) /* two tiles of unequal depth */
+            memcpy(target + in_row(to, k), source + in_row(&from, k),
+                   depth - k < segment ? depth - k : segment);
     }
 }
 
@@ -202,6 +214,24 @@ static int sparse_is_sound(const ek_stored_weights *w)
     return 1;
 }
 
+/* The same for a tile that has passed: its values cannot run out of gaps. */
+static inline uint32_t next_checked_place(sparse_reader *r)
+{
+    const uint32_t skip = (1u << r->gap_bits) - 1;
+    uint32_t symbol;
+    do {
+        if (r->buffered < r->gap_bits) {
+            r->buffer |= (uint32_t)*r->gaps++ << r->buffered;
+            r->buffered += 8;
+        }
+        symbol = r->buffer & skip;
+        r->buffer >>= r->gap_bits;
+        r->buffered -= r->gap_bits;
+        r->place += symbol;
+    } while (symbol == skip);
+    return r->place++;
+}
+
 /* Places ascend, so that rows do. */
 static void unpack_sparse(const ek_stored_weights *w, int32_t row, int32_t count,
                           const row_layout *to, int8_t *out)
@@ -212,16 +242,18 @@ static void unpack_sparse(const ek_stored_weights *w, int32_t row, int32_t count
         sparse_reader reader = open_tile(w, (uint32_t)tile);
         int32_t r = tile * rows - row;
         uint32_t begin = 0; /* of row r in the tile */
+        int8_t *target = r < 0 ? NULL : out + row_start(to, r);
         for (; reader.values < reader.values_end; reader.values++) {
-            uint32_t place;
-            if (!next_place(&reader, INT32_MAX, &place))
-                return;
-            for (; place - begin >= depth; begin += depth)
-                r++;
-            if (r >= count)
-                break;
-            if (r >= 0)
-                out[row_start(to, r) + in_row(to, place - begin)] = *reader.values;
+            const uint32_t place = next_checked_place(&reader);
+            if (place - begin >= depth) {
+                r += (int32_t)((place - begin) / depth);
+                begin += (place - begin) / depth * depth;
+                if (r >= count)
+                    break;
+                target = r < 0 ? NULL : out + row_start(to, r);
+            }
+            if (target != NULL)
+                target[in_row(to, place - begin)] = *reader.values;
         }
     }
 }
@@ -235,13 +267,10 @@ void ek_unpack_depthwise(const ek_stored_weights *w, int32_t channels, int32_t c
         const uint32_t first = tile * (uint32_t)sparse_tile_rows(w) * (uint32_t)w->depth;
         sparse_reader reader = open_tile(w, tile);
         for (; reader.values < reader.values_end; reader.values++) {
-            uint32_t place;
-            if (!next_place(&reader, INT32_MAX, &place))
-                return;
-            const uint32_t tap = (first + place) / (uint32_t)channels;
-            const uint32_t c = (first + place) % (uint32_t)channels - (uint32_t)channel;
+            const uint32_t at = first + next_checked_place(&reader);
+            const uint32_t c = at % (uint32_t)channels - (uint32_t)channel;
             if (c < (uint32_t)count)
-                out[(size_t)tap * (size_t)count + c] = *reader.values;
+                out[(size_t)(at / (uint32_t)channels) * (size_t)count + c] = *reader.values;
         }
     }
 }
