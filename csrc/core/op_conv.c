@@ -21,6 +21,32 @@ static int has_tensor_types(const ek_op *op)
            ek_is_activation(op->model, ek_op_output(op));
 }
 
+/* Without groups. */
+static ek_conv_params conv_params(const ek_op *op, const ek_window *w, uint32_t start,
+                                  uint32_t multiplier, int32_t lo, int32_t hi)
+{
+    const ek_model *model = op->model;
+    const ek_tensor_record *x = ek_op_input(op, 0), *y = ek_op_output(op);
+    const ek_shape in = ek_shape_of(model, x), out = ek_shape_of(model, y);
+    return (ek_conv_params){
+        .in = ek_image_of(&in),
+        .out = ek_image_of(&out),
+        .kernel_h = (int32_t)w->kernel_h,
+        .kernel_w = (int32_t)w->kernel_w,
+        .stride_h = (int32_t)w->stride_h,
+        .stride_w = (int32_t)w->stride_w,
+        .dilation_h = (int32_t)w->dilation_h,
+        .dilation_w = (int32_t)w->dilation_w,
+        .pad_top = (int32_t)w->pad_top,
+        .pad_left = (int32_t)w->pad_left,
+        .groups = 1,
+        .x_zero = ek_zero_point(model, x),
+        .clamp = ek_clamp_of(model, y, lo, hi),
+        .start = ek_weights_at(model, start),
+        .multiplier = ek_weights_at(model, multiplier),
+    };
+}
+
 /* ---- CONV2D ---------------------------------------------------------------------------------- */
 
 ek_status ek_check_conv2d(const ek_op *op)
@@ -53,30 +79,14 @@ static void flatten_pointwise(ek_conv_params *p)
 
 void ek_prepare_conv2d(ek_builder *builder, const ek_op *op)
 {
-    const ek_model *model = op->model;
     const ek_conv2d_record *r = ek_op_params(op);
-    const ek_tensor_record *x = ek_op_input(op, 0), *w = ek_op_input(op, 1);
-    const ek_shape in = ek_shape_of(model, x), out = ek_shape_of(model, ek_op_output(op));
-    const ek_shape kernel = ek_shape_of(model, w);
-    ek_conv_params p = {
-        .in = ek_image_of(&in),
-        .out = ek_image_of(&out),
-        .kernel_h = kernel.dims[1],
-        .kernel_w = kernel.dims[2],
-        .stride_h = r->stride_h,
-        .stride_w = r->stride_w,
-        .dilation_h = r->dilation_h,
-        .dilation_w = r->dilation_w,
-        .pad_top = r->pad_top,
-        .pad_left = r->pad_left,
-        .groups = (int32_t)r->groups,
-        .x_zero = ek_zero_point(model, x),
-        .clamp = ek_clamp_of(model, ek_op_output(op), r->lo, r->hi),
-        .start = ek_weights_at(model, r->start),
-        .multiplier = ek_weights_at(model, r->multiplier),
-    };
+    const ek_tensor_record *w = ek_op_input(op, 1);
+    const uint32_t *wd = ek_dims(op->model, w);
+    const ek_window window = EK_WINDOW(r, wd[1], wd[2]);
+    ek_conv_params p = conv_params(op, &window, r->start, r->multiplier, r->lo, r->hi);
+    p.groups = (int32_t)r->groups;
     flatten_pointwise(&p);
-    ek_emit_conv(builder, op, EK_KIND_CONV2D, &p, x, w);
+    ek_emit_conv(builder, op, EK_KIND_CONV2D, &p, ek_op_input(op, 0), w);
 }
 
 /* ---- DEPTHWISE_CONV2D ------------------------------------------------------------------------ */
@@ -100,29 +110,12 @@ ek_status ek_check_depthwise_conv2d(const ek_op *op)
 
 void ek_prepare_depthwise_conv2d(ek_builder *builder, const ek_op *op)
 {
-    const ek_model *model = op->model;
     const ek_depthwise_conv2d_record *r = ek_op_params(op);
-    const ek_tensor_record *x = ek_op_input(op, 0), *w = ek_op_input(op, 1);
-    const ek_shape in = ek_shape_of(model, x), out = ek_shape_of(model, ek_op_output(op));
-    const ek_shape kernel = ek_shape_of(model, w);
-    ek_conv_params p = {
-        .in = ek_image_of(&in),
-        .out = ek_image_of(&out),
-        .kernel_h = kernel.dims[0],
-        .kernel_w = kernel.dims[1],
-        .stride_h = r->stride_h,
-        .stride_w = r->stride_w,
-        .dilation_h = r->dilation_h,
-        .dilation_w = r->dilation_w,
-        .pad_top = r->pad_top,
-        .pad_left = r->pad_left,
-        .groups = 1,
-        .x_zero = ek_zero_point(model, x),
-        .clamp = ek_clamp_of(model, ek_op_output(op), r->lo, r->hi),
-        .start = ek_weights_at(model, r->start),
-        .multiplier = ek_weights_at(model, r->multiplier),
-    };
-    ek_emit_conv(builder, op, EK_KIND_DEPTHWISE, &p, x, w);
+    const ek_tensor_record *w = ek_op_input(op, 1);
+    const uint32_t *wd = ek_dims(op->model, w);
+    const ek_window window = EK_WINDOW(r, wd[0], wd[1]);
+    ek_conv_params p = conv_params(op, &window, r->start, r->multiplier, r->lo, r->hi);
+    ek_emit_conv(builder, op, EK_KIND_DEPTHWISE, &p, ek_op_input(op, 0), w);
 }
 
 /* ---- DENSE ----------------------------------------------------------------------------------- */
