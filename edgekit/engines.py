@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgekit.data import Dataset, DataSource, InputSpec, Preprocessing, open_data
-from edgekit.errors import DataError, InputError, ModelError
+from edgekit.errors import DataError, InputError, ModelError, first_line
 from edgekit.runtime.model import Model, Port
 
 if TYPE_CHECKING:
@@ -153,11 +153,6 @@ def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
         return onnxruntime.InferenceSession(model if isinstance(model, bytes) else name, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ModelError(f"{name}: ONNX Runtime refuses it: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _pinned(shape: list[int | str | None]) -> tuple[int, ...]:

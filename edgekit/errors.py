@@ -38,3 +38,9 @@ class DataError(InputError):
 
 class CheckError(EdgekitError):
     """A check that was asked for did not hold."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's exception says, or its type where it says nothing; to be quoted
+    in a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.engines import onnx_session
-from edgekit.errors import InputError
+from edgekit.errors import InputError, first_line
 from edgekit.runtime.model import Model
 
 Run = Callable[[], object]
@@ -60,7 +60,7 @@ def open_litert(path: Path, threads: int) -> Run:
     try:
         interpreter = _litert()(model_path=str(path), num_threads=threads)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}: LiteRT refuses the model: {first_line(error)}") from error
     interpreter.allocate_tensors()
     for port in interpreter.get_input_details():
         interpreter.set_tensor(port["index"], _noise(tuple(port["shape"]), np.dtype(port["dtype"])))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, first_line
 
 TAP_BYTES = 512 * 2**20
 """Inner tensors of one execution that may be held at once; more are tapped in several passes."""
@@ -51,7 +51,7 @@ class Taps:
         try:
             arrays = session.run(group, inputs)
         except Exception as error:  # the runtime's exceptions share no base class
-            raise ModelError(f"the float model fails in ONNX Runtime: {_first_line(error)}") from error
+            raise ModelError(f"the float model fails in ONNX Runtime: {first_line(error)}") from error
         yield from zip(group, arrays, strict=True)
 
     def _session(self, index: int) -> onnxruntime.InferenceSession:
@@ -90,8 +90,4 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no base class
-        raise ModelError(f"ONNX Runtime refuses the float model: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+        raise ModelError(f"ONNX Runtime refuses the float model: {first_line(error)}") from error

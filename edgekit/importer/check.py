@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 from onnx.inliner import inline_local_functions
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, first_line
 from edgekit.importer.session import RUNTIME_IR_VERSION
 
 MIN_OPSET = 9
@@ -213,12 +213,8 @@ def _inline(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         return inline_local_functions(model)
     except Exception as error:
         raise ModelError(
-            f"{path}: its functions cannot be inlined ({_first_line(error)}); export it again"
+            f"{path}: its functions cannot be inlined ({first_line(error)}); export it again"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _normalize(model: onnx.ModelProto) -> None:
@@ -251,7 +247,7 @@ def _check_tensors(path: Path, model: onnx.ModelProto) -> None:
             data = onnx.numpy_helper.to_array(tensor)
         except Exception as error:
             raise ModelError(
-                f"{path}: {name} is damaged ({_first_line(error)}); export the model again"
+                f"{path}: {name} is damaged ({first_line(error)}); export the model again"
             ) from None
         if tensor.data_type not in FLOAT_TYPES:
             continue
@@ -353,7 +349,7 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
             onnx.checker.check_node(node, context)
         except Exception as error:
             raise ModelError(
-                f"{path}: {node.op_type} node '{node.name}' is malformed ({_first_line(error)}); export it again"
+                f"{path}: {node.op_type} node '{node.name}' is malformed ({first_line(error)}); export it again"
             ) from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgekit.errors import CheckError
+from edgekit.errors import CheckError, first_line
 from edgekit.export import Exported, spell
 from edgekit.format.schema import Dtype
 from edgekit.program import Program, Quantize
@@ -114,7 +114,7 @@ def _session(model: onnx.ModelProto, path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path))
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckError(
             f"onnxruntime {onnxruntime.__version__} cannot open the exported model: {reason}"
         ) from error
