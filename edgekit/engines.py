@@ -12,6 +12,9 @@ import numpy as np
 
 from edgekit.data import Dataset, DataSource, InputSpec, Preprocessing, open_data
 from edgekit.errors import DataError, InputError, ModelError, first_line
+from edgekit.format.reader import read
+from edgekit.program import Quantize
+from edgekit.reference.io import dequantize, look_up_raw
 from edgekit.runtime.model import Model, Port
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ class Engine(Protocol):
         """The outputs of one batch, by name."""
 
     def real_input(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What the model sees of its first input, float32."""
+        """What the model sees of its first input, float32; raw data as the table quantizes it."""
 
 
 class EdgekitEngine:
@@ -64,6 +67,7 @@ class EdgekitEngine:
 
     def __init__(self, path: Path, kernels: str = "auto", threads: int = 1) -> None:
         self.model = Model(path)
+        self.path = path
         self.kernels, self.threads = kernels, threads
 
     def open(self, data: DataSource, preprocessing: Preprocessing, limit: int | None) -> Feed:
@@ -101,7 +105,13 @@ class EdgekitEngine:
             return array
         if port.format == "int8":
             return np.float32(port.scale) * (array.astype(np.float32) - np.float32(port.zero_point))
-        raise InputError("this metric needs the float32 input: give --input-mean and --input-std, or float32 data")
+        program = read(self.path)
+        op = next(op for op in program.ops if isinstance(op, Quantize) and op.inputs == [port.name])
+        assert op.raw_table is not None and op.raw_perm is not None
+        quant = program.tensors[op.outputs[0]].quant
+        assert quant is not None
+        q = look_up_raw(array, op.raw_table, op.table_axis, op.raw_perm)
+        return dequantize(q, quant.scale, quant.zero_point, tuple(np.argsort(op.perm)))
 
 
 class OnnxEngine:
