@@ -23,7 +23,7 @@ def command(
         typer.Option("--vs", metavar="LIST", help="Peers in the same run: onnxruntime[:FILE.onnx],litert:FILE.tflite."),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each operator.")] = False,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Measuring time for each engine.")] = 1.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=3600, help="Measuring time for each engine.")] = 1.0,
     json: options.Json = False,
 ) -> None:
     """Latency, with peers interleaved in the same run.

@@ -24,7 +24,7 @@ def command(
         str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime; all by default.")
     ] = None,
     samples: options.Samples = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random samples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random samples.")] = 0,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError, FormatError
+from edgekit.format.reader import file_bytes
 from edgekit.format.summary import summarize
 
 
@@ -19,7 +20,7 @@ def inspect(source: str | Path | bytes) -> dict[str, Any]:
     Raises:
         FormatError: the file cannot be read, or is damaged.
     """
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data = source if isinstance(source, bytes) else file_bytes(source)
     try:
         summary = summarize(data)
     except FormatError as error:
@@ -39,10 +40,3 @@ def scratch_bytes(data: bytes) -> dict[str, int]:
         return {}
     model = Model(data)
     return {name: model.scratch_needed(name) for name in kernels.available()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -13,12 +13,12 @@ import os
 import zlib
 from collections.abc import Callable
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from edgekit.errors import FormatError
+from edgekit.errors import FormatError, InputError
+from edgekit.files import read_file
 from edgekit.format import names, packing, schema
 from edgekit.format.rules import check_program, check_scale
 from edgekit.format.schema import Dtype, Encoding, Feature, Granularity, Opcode, Region, Section, Struct
@@ -52,14 +52,23 @@ def read(source: bytes | bytearray | memoryview | str | os.PathLike[str]) -> Pro
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(bytes(source))
-    try:
-        data = Path(source).read_bytes()
-    except OSError as error:
-        raise FormatError(f"{source}: cannot be read: {error.strerror or error}") from error
+    data = file_bytes(source)
     try:
         return _read(data)
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from None
+
+
+def file_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a `.ekm` file.
+
+    Raises:
+        FormatError: it is missing, no file, or larger than the format allows.
+    """
+    try:
+        return read_file(path, schema.MAX_FILE_BYTES, ".ekm file")
+    except InputError as error:
+        raise FormatError(str(error)) from error
 
 
 def _read(data: bytes) -> Program:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import DataError, InputError
+from edgekit.errors import DataError, FormatError, InputError
 from edgekit.format.schema import Opcode
 from edgekit.runtime import kernels as kernel_sets
 from edgekit.runtime.kernels import _native
@@ -132,6 +132,8 @@ class Model:
             self._native = _native.Model.from_bytes(source, "<bytes>", check_weights)
         else:
             self.path = Path(source)
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise FormatError(f"{source}: not a file; give the path of a .ekm file")
             self._native = _native.Model.open(os.fspath(source), check_weights)
         self._bytes = source if isinstance(source, bytes) else None
         self.inputs = tuple(Port._of(port) for port in self._native.inputs())

@@ -16,13 +16,17 @@ import numpy as np
 from edgekit._version import __version__
 from edgekit.atomic import write_atomically
 from edgekit.errors import CheckError, DataError, InputError
+from edgekit.files import read_file
 from edgekit.format import schema
+from edgekit.format.reader import file_bytes
 from edgekit.program import Program
 from edgekit.verify.report import Report
 from edgekit.verify.run import Model, verify
 from edgekit.verify.samples import GENERATOR, Inputs
 
 VERSION = 1
+MAX_BYTES = 2**28
+"""Of a certificate; the digests of the largest program take a tenth of it."""
 _FIELDS: dict[str, type] = {
     "model": dict,
     "inputs": dict,
@@ -69,10 +73,8 @@ def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: it cannot be read, is none, or is of a newer version.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+        content = json.loads(read_file(path, MAX_BYTES, "certificate").decode())
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a certificate ({error})") from error
     version = content.get("edgekit_certificate") if isinstance(content, dict) else None
     if not isinstance(version, int):
@@ -83,7 +85,9 @@ def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{path}: certificate version {version}; this edgekit reads {VERSION}")
     for name, kind in _FIELDS.items():
         if not isinstance(content.get(name), kind):
-            raise InputError(f"{path}: field '{name}' is missing or damaged")
+            raise InputError(f"{path}: field '{name}' is missing or damaged; make the certificate again")
+    if content["samples"] < 1:
+        raise InputError(f"{path}: field 'samples' is {content['samples']}; make the certificate again")
     return content
 
 
@@ -144,10 +148,7 @@ def _identify(model: Model) -> tuple[str, str]:
         raise CheckError("a certificate is for a file, not for a program")
     if isinstance(model, bytes):
         return "<bytes>", hashlib.sha256(model).hexdigest()
-    try:
-        return Path(model).name, hashlib.sha256(Path(model).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{model}: {error.strerror or error}") from error
+    return Path(model).name, hashlib.sha256(file_bytes(model)).hexdigest()
 
 
 def _compare(report: Report, known: dict[str, Any]) -> None:

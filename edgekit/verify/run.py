@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import InputError
-from edgekit.format.reader import read
+from edgekit.format.reader import file_bytes, read
 from edgekit.program import Program
 from edgekit.verify.backends import Backend, Subject, all_backends
 from edgekit.verify.compare import Comparison, Digests
@@ -118,7 +118,7 @@ def _subject(model: Model) -> Iterator[tuple[Subject, dict[str, Any]]]:
         return
     path = Path(model)
     program = read(path)
-    yield Subject(program, path), {"name": path.name, **_file(path.read_bytes())}
+    yield Subject(program, path), {"name": path.name, **_file(file_bytes(path))}
 
 
 def _file(content: bytes) -> dict[str, Any]:

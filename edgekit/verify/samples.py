@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import DataError
+from edgekit.errors import DataError, InputError
 from edgekit.format.schema import Dtype
 from edgekit.program import Program, Quant, Quantize
 from edgekit.reference.executor import raw_numpy_dtype, raw_shape
@@ -69,6 +69,8 @@ def synthetic(program: Program, seed: int) -> Iterator[Sample]:
     A model that takes raw data gets it in every second sample. Random bits come straight from PCG64,
     whose stream NumPy guarantees; its distributions may change.
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed {seed!r}: must be 0 or a larger integer")
     bits = np.random.PCG64(seed)
     raw = _raw_inputs(program)
     index = 0

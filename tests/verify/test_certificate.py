@@ -128,7 +128,7 @@ def test_damaged_certificates_are_refused(content: bytes, message: str, tmp_path
 
 
 def test_missing_certificates_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.json: No such file"):
+    with pytest.raises(InputError, match=r"none.json: no such file"):
         read_certificate(tmp_path / "none.json")
 
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of paths that users give, before anything is read from or written to them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from edgekit.errors import InputError
+
+
+def read_file(path: str | os.PathLike[str], limit: int, kind: str) -> bytes:
+    """The content of a regular file; devices and pipes, which may never end, are refused.
+
+    Args:
+        limit: bytes that such a file can have at most.
+        kind: what the file should be, for messages: `.ekm file`.
+
+    Raises:
+        InputError: it is missing, no file, cannot be read, or is too large.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise InputError(f"{path}: not a file; give the path of a {kind}")
+            if info.st_size > limit:
+                raise InputError(f"{path}: has {info.st_size} bytes; a {kind} has at most {limit}")
+            return file.read(limit)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise InputError(f"{path}: {reason}; give the path of a {kind}") from error
+
+
+def check_destination(path: str | os.PathLike[str], *sources: object) -> None:
+    """Refuses early what could only fail, or would destroy an input, after minutes of work.
+
+    Args:
+        sources: what is read; those that are no paths do not matter.
+
+    Raises:
+        InputError: `path` is a folder or in none, or it is one of `sources`, links considered.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file to write")
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist; create it first")
+    if not target.is_file():
+        return
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)) and Path(source).exists() and target.samefile(source):
+            raise InputError(f"{path}: would overwrite the input {os.fspath(source)}; give another name")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens without waiting for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
