@@ -29,16 +29,21 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Runs samples through the C runtime."""
-    from edgekit.commands.run import run_data, save_outputs
+    from edgekit.commands.run import run_data
     from edgekit.data import Preprocessing
 
     preprocessing = Preprocessing.parse(input_layout, input_mean, input_std)
     with working() as progress:
         outputs, used = run_data(
-            model, input, preprocessing, kernels=kernels, threads=threads, samples=samples, progress=progress
+            model,
+            input,
+            preprocessing,
+            kernels=kernels,
+            threads=threads,
+            samples=samples,
+            output=output,
+            progress=progress,
         )
-        if output is not None:
-            save_outputs(output, outputs)
     if json:
         print_json({"outputs": {name: list(array.shape) for name, array in outputs.items()}, "kernels": used})
         return

@@ -83,6 +83,9 @@ def build(name: str, output: Path | None = None) -> Built:
     folder = (output or Path(f"edgekit-{name}")).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: is not a folder; give another one with -o")
+    parent = next(path for path in folder.parents if path.exists())
+    if not parent.is_dir() or not os.access(folder if folder.exists() else parent, os.W_OK):
+        raise InputError(f"{folder}: cannot be made in {parent}; give another folder with -o")
     with tempfile.TemporaryDirectory(prefix="edgekit-build-") as work:
         command = [sys.executable, "-m", "SCons", "-Q", f"-j{os.cpu_count() or 1}", "-C", str(source_root()), "install"]
         command += [f"target={name}", f"build_dir={work}", f"install_dir={folder}"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.commands import Progress, no_progress
 from edgekit.errors import InputError
+from edgekit.files import check_destination
 
 if TYPE_CHECKING:
 
@@ -105,11 +106,19 @@ def convert(
         InputError: the model, the data or an option cannot be used; the message says what to do.
     """
     source = Path(model)
+    if not source.name:
+        raise InputError(f"{source}: not a file; give the path of an .onnx file")
     destination = source.with_suffix(".ekm") if output is None else Path(output)
     _check_options(bits, io, io_layout, destination)
+    check_destination(destination, source, calibration, data)
+    if data is not None and prune is None and sparsity is None:
+        raise InputError("--data: compares accuracy before and after --prune or --sparsity; give one of them too")
 
+    from edgekit.calibrate import METHODS
     from edgekit.data import Preprocessing
 
+    if method not in METHODS:
+        raise InputError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     report = progress or no_progress
     preprocessing = Preprocessing.parse(input_layout, _numbers(input_mean), _numbers(input_std))
     shapes = parse_shapes(input_shapes)
@@ -234,8 +243,6 @@ def _check_options(bits: int, io: str, io_layout: str | None, output: Path) -> N
         raise InputError(f"--io-layout {io_layout}: use {' or '.join(LAYOUTS)}")
     if output.suffix != ".ekm":
         raise InputError(f"{output}: a converted model is written as .ekm; name it so")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: the folder {output.absolute().parent} does not exist; create it first")
 
 
 def _numbers(value: str | float | Sequence[float] | None) -> str | None:

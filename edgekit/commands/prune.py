@@ -18,6 +18,7 @@ from edgekit.commands import Progress, no_progress
 from edgekit.commands.eval import evaluate
 from edgekit.data import DataSource, Preprocessing, open_data
 from edgekit.errors import InputError
+from edgekit.files import check_destination
 from edgekit.prune import prune_sparsity, prune_structured, statistics
 from edgekit.quantize import input_specs
 
@@ -65,6 +66,7 @@ def prune_file(
 
     if output.suffix != ".onnx":
         raise InputError(f"{output}: a pruned model is written as .onnx; name it so")
+    check_destination(output, model, calibration, data)
     preprocessing = preprocessing or Preprocessing()
     report = progress or no_progress
     with tempfile.TemporaryDirectory(prefix="edgekit-prune-") as work:
@@ -103,8 +105,8 @@ def prune_into(
         smaller = prune_structured(smaller, structured, "magnitude" if samples is None else "activation", samples)
     if sparsity is not None:
         smaller = prune_sparsity(smaller, sparsity)
-    before.write_bytes(imported.model.SerializeToString())
-    after.write_bytes(smaller.SerializeToString())
+    write_atomically(before, imported.model.SerializeToString())
+    write_atomically(after, smaller.SerializeToString())
     progress("pruning", 1, 1)
     return imported.warnings
 

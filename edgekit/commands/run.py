@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine
 from edgekit.errors import InputError
+from edgekit.files import check_destination
 from edgekit.runtime import kernels as kernel_sets
 
 
@@ -25,9 +27,21 @@ def run_data(
     kernels: str = "auto",
     threads: int = 1,
     samples: int | None = None,
+    output: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Outputs by name, samples along the first dimension, and the kernel set that was used."""
+    """Outputs by name, samples along the first dimension, and the kernel set that was used.
+
+    Args:
+        output: also writes them there, an `.npz`, complete or not at all.
+
+    Raises:
+        InputError: the model, the data or an option cannot be used, or `output` cannot be written.
+    """
+    if output is not None:
+        if output.suffix != ".npz":
+            raise InputError(f"{output}: outputs are written as .npz; name it so")
+        check_destination(output, model, data)
     engine = EdgekitEngine(model, kernels, threads)
     feed = engine.open(data, preprocessing or Preprocessing(), samples)
     results: dict[str, list[np.ndarray]] = {port.name: [] for port in engine.model.outputs}
@@ -39,17 +53,17 @@ def run_data(
         if progress:
             progress("running", done, feed.samples)
     used = kernel_sets.best() if kernels == "auto" else kernels
-    return {name: np.concatenate(arrays) for name, arrays in results.items()}, used
+    outputs = {name: np.concatenate(arrays) for name, arrays in results.items()}
+    if output is not None:
+        write_atomically(output, _npz(outputs))
+    return outputs, used
 
 
-def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
-    """Writes an `.npz`, complete or not at all.
-
-    Raises:
-        InputError: the suffix is another one, or the file cannot be written.
-    """
-    if path.suffix != ".npz":
-        raise InputError(f"{path}: outputs are written as .npz; name it so")
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An `.npz` archive; `numpy.savez` takes names as keywords, of which it has some itself."""
     stream = io.BytesIO()
-    np.savez(stream, **outputs)  # type: ignore[arg-type]  # its stub mistakes the names for allow_pickle
-    write_atomically(path, stream.getvalue())
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return stream.getvalue()

@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine, Feed
+from edgekit.files import check_destination
 from edgekit.verify import Report, check_certificate, verify, write_certificate
 from edgekit.verify.run import DEFAULT_SAMPLES
 
@@ -37,6 +38,8 @@ def verify_file(
         CheckError: the file is not the certified one.
         InputError: the model, the data, a backend or a certificate cannot be used.
     """
+    if write is not None:
+        check_destination(write, model, data)
     inputs, total = None, samples or DEFAULT_SAMPLES
     if data is not None:
         feed = EdgekitEngine(model).open(data, preprocessing or Preprocessing(), samples)

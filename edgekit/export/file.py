@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.atomic import write_atomically
 from edgekit.export.spell import spell
+from edgekit.files import check_destination
 from edgekit.format.reader import read
 
 
@@ -23,6 +24,7 @@ def export(model: str | os.PathLike[str] | bytes, output: str | os.PathLike[str]
         FormatError: `model` cannot be read.
         InputError: `output` cannot be written.
     """
+    check_destination(output, model)
     exported = spell(read(model))
     write_atomically(output, exported.model.SerializeToString())
     return {
