@@ -97,9 +97,9 @@ class Preprocessing:
         if self.dtype not in (None, "uint8", "int8"):
             raise DataError(f"raw input type {self.dtype}: use uint8 or int8")
         for option, values in (("--input-mean", self.mean), ("--input-std", self.std)):
-            if values is not None and not (len(values) and np.all(np.isfinite(np.asarray(values, np.float32)))):
+            if values is not None and not (len(values) and np.all(np.isfinite(_float32(values)))):
                 raise DataError(f"{option} {values}: must be finite numbers")
-        if self.std is not None and 0 in np.asarray(self.std, np.float32):
+        if self.std is not None and 0 in _float32(self.std):
             raise DataError(f"--input-std {self.std}: must not be zero")
 
     @classmethod
@@ -145,10 +145,11 @@ class Preprocessing:
         mean, std = self.per_channel(spec)
         shape = [1] * x.ndim
         shape[spec.channel_axis] = -1
-        x = x.astype(np.float32)
-        if self.mean is not None:
-            x = x - mean.reshape(shape)
-        return x / std.reshape(shape) if self.std is not None else x
+        x = _float32(x)
+        with np.errstate(over="ignore"):
+            if self.mean is not None:
+                x = x - mean.reshape(shape)
+            return x / std.reshape(shape) if self.std is not None else x
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class Dataset:
         x = chunk.reshape(spec.batch, *raw).transpose(perm) if spec.shape else chunk.reshape(())
         if self._preprocessing.applies_to(spec, len(self.specs)):
             x = self._preprocessing.normalize(x, spec)
-        x = np.ascontiguousarray(x, np.float32)
+        x = np.ascontiguousarray(_float32(x))
         if not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))[0]
             where = self._arrays[spec.name].where
@@ -475,6 +476,12 @@ def _read_labels(array: _Array, samples: int) -> np.ndarray:
 
 
 # ---- Helpers -----------------------------------------------------------------------------------
+
+
+def _float32(x: Any) -> np.ndarray:
+    """float32; numbers beyond it become infinite, which callers look for."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x).astype(np.float32)
 
 
 def _npy_header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembles the commands and turns every expected failure into one line and an exit code.
 
-Exit codes: 0 done, 1 a check did not hold, 2 bad usage or bad input.
+Exit codes: 0 done, 1 a check did not hold, 2 bad usage or bad input, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from edgekit._version import __version__
+from edgekit.cli import INTERRUPTED
+from edgekit.cli.output import print_error
 from edgekit.errors import CheckError, EdgekitError
 
 COMMANDS = (
@@ -46,17 +48,13 @@ def _root(
         typer.echo(context.get_help())
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line and exits."""
-    sys.exit(invoke(list(sys.argv[1:] if arguments is None else arguments)))
-
-
 def invoke(arguments: list[str]) -> int:
     """Runs the command line and returns the exit code."""
-    command = typer.main.get_command(application())
     try:
+        command = typer.main.get_command(application())
         code = command.main(args=arguments, prog_name="edgekit", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CheckError as error:
         return _fail(1, str(error))
@@ -67,18 +65,31 @@ def invoke(arguments: list[str]) -> int:
     except SystemExit:  # typer's answer to a closed pipe, whose reader has seen enough
         return 0
     except BrokenPipeError:  # the same where only our own flush meets it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(2, f"{where}{error.strerror or error}")
+        _drop_stdout()
+        # Files are written by functions that name them.
+        where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "")
+        return _fail(2, f"{where}: {error.strerror or error}".removeprefix(": "))
+    except MemoryError:
+        return _fail(2, "not enough memory for this model and data; use a smaller model or batch")
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(130, "interrupted")
+        return _fail(INTERRUPTED, "interrupted")
     except Exception as error:
         if os.environ.get("EDGEKIT_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {error}"
         return _fail(2, f"internal error, please report it with the output under EDGEKIT_TRACEBACK=1: {text}")
+
+
+def _drop_stdout() -> None:
+    """Drops what stdout still holds if it takes no more, so that the interpreter exits quietly."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Any) -> str:
@@ -89,5 +100,5 @@ def _usage(error: Any) -> str:
 
 
 def _fail(code: int, message: str) -> int:
-    print("edgekit: " + " ".join(message.split()), file=sys.stderr)
+    print_error(message)
     return code

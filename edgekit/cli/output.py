@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit import commands
+
+
+def printable(text: str) -> str:
+    """One line of `text` in which nothing commands the terminal: names in files are written by anybody."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def print_json(result: Any) -> None:
@@ -42,7 +48,7 @@ def _plain(value: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """A table; numbers stand right. The width is that of its content where stdout is no terminal."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=None if title is None else Text(printable(title)), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float, np.number)) or row[i] is None for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -64,7 +70,14 @@ def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
 def print_warnings(warnings: Sequence[str]) -> None:
     """One line each on stderr."""
     for warning in warnings:
-        print(f"edgekit: warning: {warning}", file=sys.stderr)
+        print_error(f"warning: {warning}")
+
+
+def print_error(message: str) -> None:
+    """One line on stderr; nowhere if it is closed, and least of all on stdout."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"edgekit: {printable(message)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -109,5 +122,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.4g}" if abs(value) < 1 else f"{float(value):,.2f}"
     if isinstance(value, (list, tuple)):
-        return "x".join(map(str, value)) if all(isinstance(v, (int, np.integer)) for v in value) else ", ".join(map(str, value))
-    return str(value)
+        return "x".join(map(str, value)) if all(isinstance(v, (int, np.integer)) for v in value) else printable(", ".join(map(str, value)))
+    return printable(str(value))

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hostile files and careless users do to the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgekit.cli.output import printable
+
+
+def assert_refused(outcome, *fragments: str) -> None:
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert outcome.err.startswith("edgekit: ")
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err[:-1].isprintable()
+    assert "internal error" not in outcome.err
+    for fragment in fragments:
+        assert fragment in outcome.err
+
+
+def tiny_net(path: Path, output: str = "y") -> Path:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    y = helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, 4])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], [output], name="relu")], "net", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def run_process(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgekit", *map(str, arguments)]
+    return subprocess.run(command, text=True, timeout=120, check=False, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "run", "export"])
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_endless_files_are_refused(edgekit, tmp_path: Path, command: str, kind: str) -> None:
+    model = Path("/dev/zero")
+    if kind == "pipe":
+        model = tmp_path / "net.ekm"
+        os.mkfifo(model)
+    elif not model.exists():
+        pytest.skip("this system has no /dev/zero")
+    options = {"run": ["--input", tmp_path / "x.npy"], "export": ["-o", tmp_path / "out.onnx"]}
+    assert_refused(edgekit(command, model, *options.get(command, [])), str(model), "not a file")
+
+
+def test_a_certificate_is_a_file_of_sane_content(edgekit, converted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.cert.json"
+    deep = "[" * 200_000
+    for text in ("", "no JSON", "[]", deep, '{"edgekit_certificate": 1}', "\0\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        assert_refused(edgekit("verify", converted, "--certificate", path), "net.cert.json")
+    assert edgekit("verify", converted, "--samples", "2", "--write-certificate", path).code == 0
+    good = json.loads(path.read_text())
+    for damage in ({"samples": 0}, {"samples": -3}, {"inputs": {**good["inputs"], "seed": -1}}, {"inputs": {**good["inputs"], "seed": "x"}}):
+        path.write_text(json.dumps({**good, **damage}))
+        assert_refused(edgekit("verify", converted, "--certificate", path))
+
+
+def test_options_out_of_range(edgekit, converted: Path, digits: Path, tmp_path: Path) -> None:
+    assert_refused(edgekit("verify", converted, "--seed", "-1"), "--seed")
+    assert_refused(edgekit("bench", converted, "--seconds", "inf"), "--seconds")
+    convert = ["convert", digits / "digits.onnx", "-o", tmp_path / "out.ekm"]
+    assert_refused(edgekit(*convert, "--method", "guess"), "guess")
+    assert_refused(edgekit(*convert, "--input-mean", "1e39"), "--input-mean")
+    assert_refused(edgekit(*convert, "--input-std", "1e-60"), "--input-std")
+    assert_refused(edgekit(*convert, "--data", digits / "digits_test.npz"), "--prune")
+    assert_refused(edgekit("convert", ""), "give the path of an .onnx file")
+    assert_refused(edgekit("build", "--target", "host", "-o", converted / "inside"), "inside")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_command_writes_over_its_input(edgekit, converted: Path, digits: Path, tmp_path: Path) -> None:
+    model, ekm = tmp_path / "model.ekm", tmp_path / "net.ekm"
+    shutil.copy(digits / "digits.onnx", model)
+    shutil.copy(digits / "digits.onnx", tmp_path / "net.onnx")
+    shutil.copy(converted, ekm)
+    shutil.copy(digits / "digits_test.npz", tmp_path / "data.npz")
+    (tmp_path / "link.onnx").symlink_to("net.onnx")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    attempts = [
+        ["convert", model],
+        ["prune", tmp_path / "net.onnx", "-o", tmp_path / "net.onnx", "--structured", "0.5"],
+        ["prune", tmp_path / "net.onnx", "-o", tmp_path / "link.onnx", "--structured", "0.5"],
+        ["run", ekm, "--input", tmp_path / "data.npz", "-o", tmp_path / "data.npz"],
+        ["export", ekm, "-o", ekm],
+        ["verify", ekm, "--write-certificate", ekm],
+        ["verify", ekm, "--input", tmp_path / "data.npz", "--write-certificate", tmp_path / "data.npz"],
+    ]
+    for attempt in attempts:
+        assert_refused(edgekit(*attempt), "would overwrite the input")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_failed_command_leaves_the_existing_output(edgekit, converted: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.npz"
+    output.write_bytes(b"precious")
+    np.save(tmp_path / "bad.npy", np.full((3, 1, 8, 8), np.nan, np.float32))
+    assert_refused(edgekit("run", converted, "--input", tmp_path / "bad.npy", "-o", output), "NaN")
+    assert output.read_bytes() == b"precious"
+    assert_refused(edgekit("run", converted, "--input", tmp_path / "bad.npy", "-o", tmp_path), ".npz")
+    assert_refused(edgekit("export", converted, "-o", tmp_path), "is a folder")
+
+
+def test_terminal_sequences_never_reach_the_terminal(edgekit, converted: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("\x1b[2J\u202e\x07.npy", b"")
+        archive.writestr("good.npy", (tmp_path / "x.npy").read_bytes() if np.save(tmp_path / "x.npy", np.zeros(3)) else b"")
+    outcome = edgekit("run", converted, "--input", tmp_path / "data.npz")
+    assert_refused(outcome)
+    model = tiny_net(tmp_path / "net.onnx", "\x1b[31mred\u202e\nline [bold]")
+    assert edgekit("convert", model).code == 0
+    np.save(tmp_path / "in.npy", np.zeros((2, 4), np.float32))
+    for arguments in (["inspect", model.with_suffix(".ekm"), "--tensors"], ["run", model.with_suffix(".ekm"), "--input", tmp_path / "in.npy"]):
+        outcome = edgekit(*arguments)
+        assert outcome.code == 0
+        assert all(line.isprintable() for line in outcome.out.splitlines()), outcome.out
+        assert r"\x1b[31mred\u202e line [bold]" in outcome.out
+
+
+def test_printable() -> None:
+    assert printable("plain ünïcode 名前 [x]") == "plain ünïcode 名前 [x]"
+    assert printable("a\nb\tc") == "a b c"
+    assert printable("\x1b[31m\x00\x7f\x9b\u2066\udcff") == r"\x1b[31m\x00\x7f\x9b\u2066\udcff"
+
+
+def test_paths_are_text_not_markup(edgekit, converted: Path, digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ordner [bold] mit ünïcode"
+    folder.mkdir()
+    model = folder / "[red] netz.ekm"
+    shutil.copy(converted, model)
+    outcome = edgekit("run", model, "--input", digits / "digits_test.npz", "--samples", "2", "-o", folder / "aus gabe.npz")
+    assert outcome.code == 0
+    assert "[red] netz.ekm" in outcome.out
+    assert (folder / "aus gabe.npz").exists()
+
+
+def test_outputs_may_have_any_name(edgekit, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.ones((2, 4), np.float32))
+    for name in ("file", "allow_pickle", "a/b", "../up"):
+        model = tiny_net(tmp_path / "net.onnx", name)
+        assert edgekit("convert", model).code == 0
+        run = edgekit("run", model.with_suffix(".ekm"), "--input", tmp_path / "in.npy", "-o", tmp_path / "out.npz")
+        assert run.code == 0
+        with np.load(tmp_path / "out.npz") as arrays:
+            assert arrays.files == [name]
+            assert arrays[name].shape == (2, 4)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_stdout(converted: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        outcome = run_process("inspect", converted, "--json", stdout=full)
+    assert outcome.returncode == 2
+    assert outcome.stderr == "edgekit: standard output: No space left on device\n"
+
+
+def test_closed_streams(converted: Path, tmp_path: Path) -> None:
+    for redirections, code in (("<&- >&-", 0), ("<&- >&- 2>&-", 0), ("2>&-", 0)):
+        command = f'exec "{sys.executable}" -m edgekit inspect "{converted}" --json {redirections}'
+        outcome = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+        assert (outcome.returncode, outcome.stderr) == (code, "")
+    command = f'exec "{sys.executable}" -m edgekit inspect "{tmp_path}/none.ekm" --json 2>&-'
+    outcome = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+
+
+def test_interrupts_are_quiet(converted: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgekit", "bench", str(converted), "--seconds", "600"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        process.wait(timeout=4)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() in ("", "edgekit: interrupted")
