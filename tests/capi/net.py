@@ -102,7 +102,9 @@ class Net:
         self.inputs = self._ports(lib.ek_input_count, lib.ek_input_info, lib.ek_bind_input, formats or {})
         self.outputs = self._ports(lib.ek_output_count, lib.ek_output_info, lib.ek_bind_output, {})
 
-    def _ports(self, count: Any, describe: Any, bind: Any, formats: Mapping[str, int]) -> dict[str, np.ndarray]:
+    def _ports(
+        self, count: Any, describe: Any, bind: Any, formats: Mapping[str, int]
+    ) -> dict[str, np.ndarray]:
         arrays = {}
         for index in range(count(self.file.model)):
             info = ffi.new("ek_io_info *")

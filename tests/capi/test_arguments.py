@@ -206,7 +206,9 @@ def test_each_operator_is_told_before_and_after() -> None:
 
     @ffi.callback("ek_on_op")
     def on_op(_: Any, event: Any) -> None:
-        events.append((event.op, event.tensor, event.opcode, event.done, ffi.string(event.kernel), event.bytes))
+        events.append(
+            (event.op, event.tensor, event.opcode, event.done, ffi.string(event.kernel), event.bytes)
+        )
 
     net = Net(NETWORK, on_op=on_op)
     net.run({"input0": np.zeros((1, 2, 8, 7), np.float32)})

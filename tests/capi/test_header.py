@@ -29,9 +29,19 @@ def test_each_header_compiles_alone(compiler: str, header: str, root: Path) -> N
     command = COMPILERS[compiler]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", str(root / "csrc" / "include")]
+    flags = [
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-fsyntax-only",
+        "-I",
+        str(root / "csrc" / "include"),
+    ]
     source = f"#include <edgekit/{header}>\n"
-    result = subprocess.run([*command, *flags, "-"], input=source, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [*command, *flags, "-"], input=source, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 

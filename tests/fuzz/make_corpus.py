@@ -38,7 +38,9 @@ def _file(program: p.Program, packing: Packing = DENSE) -> bytes:
 def _sparse_weights(program: p.Program) -> p.Program:
     for tensor in program.tensors.values():
         if tensor.data is not None and tensor.quant is None:
-            tensor.data = np.where(np.arange(tensor.size).reshape(tensor.shape) % 5 == 0, tensor.data, 0).astype(np.int8)
+            tensor.data = np.where(
+                np.arange(tensor.size).reshape(tensor.shape) % 5 == 0, tensor.data, 0
+            ).astype(np.int8)
     return program
 
 
@@ -86,7 +88,15 @@ def moves() -> p.Program:
     z = b.op(p.ResizeNearest, [g], (1, 4, 4, 4), q, rows=np.array([4, 0, 2, 1]), cols=np.array([0, 3, 3, 1]))
     c = b.op(p.Concat, [z, z, b.constant(r.int8(1, 4, 4, 1), q)], (1, 4, 4, 9), q, axis=3)
     w = b.op(p.Mul, [c, b.constant(r.int8(9), quant(0.3))], (1, 4, 4, 9), quant(0.2, 9), lo=-100, hi=90)
-    u = b.op(p.PRelu, [w], (1, 4, 4, 9), quant(0.1, 1), slope=np.linspace(-1, 1, 9).astype(np.float32), lo=-128, hi=127)
+    u = b.op(
+        p.PRelu,
+        [w],
+        (1, 4, 4, 9),
+        quant(0.1, 1),
+        slope=np.linspace(-1, 1, 9).astype(np.float32),
+        lo=-128,
+        hi=127,
+    )
     return b.finish(b.op(p.Lut, [u], (1, 4, 4, 9), quant(0.4), table=r.int8(256)), g)
 
 
@@ -99,7 +109,15 @@ def channel_tiles() -> p.Program:
     def scales(n: int) -> dict[str, np.ndarray]:
         return {"bias": np.zeros(n, np.int32), "weight_scale": np.full(n, 2.0**-8, np.float32)}
 
-    c = b.op(p.Conv2D, [x, b.constant(r.weights(34, 3, 3, 16))], (1, 1, 1, 34), quant(2.0), groups=2, **scales(34), **full)
+    c = b.op(
+        p.Conv2D,
+        [x, b.constant(r.weights(34, 3, 3, 16))],
+        (1, 1, 1, 34),
+        quant(2.0),
+        groups=2,
+        **scales(34),
+        **full,
+    )
     d = b.op(p.Dense, [c, b.constant(r.weights(70, 34))], (1, 1, 1, 70), quant(2.0, 4), **scales(70), **full)
     return b.finish(d)
 
@@ -114,12 +132,18 @@ def counter() -> bytes:
     out = b.op(p.Lut, [y], (1, 6), q, table=r.int8(256))
     edit = Edit(_file(b.finish(out)))
     state = edit.ops[0].tensors[1]
-    update = next(op for op in edit.ops if op.opcode == O.LUT and edit.tensor(op, -1)["region"] == Region.ARENA)
+    update = next(
+        op for op in edit.ops if op.opcode == O.LUT and edit.tensor(op, -1)["region"] == Region.ARENA
+    )
     unused = update.tensors[1]
     update.tensors[1] = state
     record = edit.tensors[state]
     edit.sections[Section.STATE] = bytearray(edit.weights(record["offset"], "u1", 6).tobytes())
-    edit.tensors[state]["region"], edit.tensors[state]["offset"], edit.tensors[state]["first_op"] = Region.STATE, 0, 0
+    edit.tensors[state]["region"], edit.tensors[state]["offset"], edit.tensors[state]["first_op"] = (
+        Region.STATE,
+        0,
+        0,
+    )
     edit.tensors = np.delete(edit.tensors, unused)
     for op in edit.ops:
         op.tensors = [t - (t > unused) for t in op.tensors]
@@ -164,7 +188,7 @@ def refused(status: str, what: str, base: str = "network") -> Callable[[Change],
     return register
 
 
-def _set(status: str, what: str, base: str, pick: Callable[[Edit], tuple[np.ndarray | np.void, object, object]]) -> None:
+def _set(status: str, what: str, base: str, pick: Callable[[Edit], tuple[Any, Any, Any]]) -> None:
     """Registers setting one field: `pick` gives the record or array, the field or index, and the value."""
 
     def change(edit: Edit) -> None:
@@ -334,7 +358,7 @@ def _(edit: Edit) -> None:
 def _(edit: Edit) -> None:
     """A window of one tap on a row of padding, with a shape that otherwise fits."""
     op = edit.op(O.MAX_POOL)
-    x, y = (edit.shape(edit.tensor(op, i)) for i in (0, -1))
+    x = edit.shape(edit.tensor(op, 0))
     for field in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"):
         op.params[field] = 1
     for field in ("pad_left", "pad_right", "pad_bottom"):
@@ -360,7 +384,11 @@ def _(edit: Edit) -> None:
 @refused("LIFETIME", "states_overlap", "counter")
 def _(edit: Edit) -> None:
     arena = edit.op(O.ADD).tensors[-1]
-    edit.tensors[arena]["region"], edit.tensors[arena]["first_op"], edit.tensors[arena]["offset"] = Region.STATE, 0, 0
+    edit.tensors[arena]["region"], edit.tensors[arena]["first_op"], edit.tensors[arena]["offset"] = (
+        Region.STATE,
+        0,
+        0,
+    )
 
 
 def _on_bytes(files: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
