@@ -86,16 +86,20 @@ def test_c_program(readme: str, folder: Path, runtime: Path) -> None:
     text = block(readme, "C program", "c")
     assert len(text.splitlines()) <= 42
     (folder / "digits.c").write_text(text)
-    program = compiled(["cc", "-std=c11"], folder / "digits.c", runtime, folder / "digits")
-    model = edgekit.convert(
-        folder / "digits.onnx", folder / "c.ekm", calibration=folder / "digits_calib.npz", input_layout="nhwc", input_std=16
-    ).model
-    images = np.load(folder / "digits_test.npz")["x"][:50]
-    run = subprocess.run([program, str(model)], input=images.tobytes(), capture_output=True, check=True)
-    scores = np.array([line.split() for line in run.stdout.decode().splitlines()], np.float32)
-    np.testing.assert_array_equal(scores, edgekit.load(str(model)).run(images)["logits"])
+    compiled(["cc", "-std=c11"], folder / "digits.c", runtime, folder / "strict")
+    model = folder / "digits.ekm"
+    edgekit.convert(folder / "digits.onnx", model, calibration=folder / "digits_calib.npz", input_layout="nhwc", input_std=16)
+    build, rest = block(readme, "C command", "sh").split(" && ", 1)
+    assert build == "edgekit build --target host -o runtime"
+    (folder / "runtime").symlink_to(runtime)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(["bash", "-euc", rest], cwd=folder, env=environment, capture_output=True, check=True)
+    shown = [line.split() for line in run.stdout.decode().splitlines()]
+    images = np.load(folder / "digits_test.npz")["x"][:3]
+    np.testing.assert_array_equal(np.array(shown, np.float32), edgekit.load(model).run(images)["logits"])
 
-    damaged = bytearray(Path(str(model)).read_bytes())
+    program = folder / "digits"
+    damaged = bytearray(model.read_bytes())
     damaged[-1] ^= 1
     (folder / "damaged.ekm").write_bytes(damaged)
     run = subprocess.run([program, "damaged.ekm"], cwd=folder, input=b"", capture_output=True, check=False)
