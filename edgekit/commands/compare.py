@@ -18,10 +18,11 @@ import numpy as np
 from edgekit.calibrate.taps import Taps
 from edgekit.commands import Progress
 from edgekit.data import DataSource, InputSpec, Preprocessing, open_data
-from edgekit.errors import ModelError
+from edgekit.engines import EdgekitEngine
+from edgekit.errors import DataError, ModelError
 from edgekit.format import reader
-from edgekit.graph import Value
-from edgekit.program import Tensor
+from edgekit.graph import Graph, Value
+from edgekit.program import Dequantize, Program, Tensor
 from edgekit.runtime.model import Model, Port
 
 
@@ -80,6 +81,7 @@ def compare(
 
     Raises:
         ModelError: the `.ekm` was not converted from this ONNX model.
+        DataError: data that does not fit, or raw data without `preprocessing`.
     """
     from edgekit import importer
     from edgekit.passes import pipeline
@@ -88,15 +90,18 @@ def compare(
     graph = imported.graph
     pipeline.optimize(graph)
     program = reader.read(ekm_model)
-    model = Model(ekm_model)
+    engine = EdgekitEngine(ekm_model)
+    model = engine.model
+    _check_not_raw(engine, data, preprocessing or Preprocessing(), samples)
     indexes = {name: i for i, name in enumerate(program.tensors)}
+    names = _float_names(program, graph)
     pairs = [
-        (op.name, op.opcode.name.lower(), graph.values[tensor.name], tensor)
+        (names[tensor.name], op.opcode.name.lower(), graph.values[names[tensor.name]], tensor)
         for op in program.ops
         for tensor in (program.tensors[name] for name in op.outputs)
-        if tensor.quant is not None and _same(graph.values.get(tensor.name), tensor)
+        if tensor.quant is not None and _same(graph.values.get(names[tensor.name]), tensor)
     ]
-    if not pairs:
+    if not any(tensor.name in graph.values for *_, tensor in pairs):  # outputs are named alike everywhere
         raise ModelError(f"{ekm_model}: no tensor of it is named in {onnx_model}; it was converted from another model, or stripped")
 
     outputs = [port.name for port in graph.outputs]
@@ -118,10 +123,27 @@ def compare(
         done += batch.count
         if progress:
             progress("comparing", done, dataset.samples)
-    rows = [
-        Layer(tensor.name, op, layers[tensor.name].sqnr_db, layers[tensor.name].largest) for _, op, _, tensor in pairs
-    ]
+    rows = [Layer(name, op, layers[tensor.name].sqnr_db, layers[tensor.name].largest) for name, op, _, tensor in pairs]
     return Comparison(rows, output.sqnr_db, dataset.samples)
+
+
+def _check_not_raw(engine: EdgekitEngine, data: DataSource, preprocessing: Preprocessing, samples: int | None) -> None:
+    """The `.ekm` keeps a table into int8, from which the float model's input cannot be had."""
+    recorded = all(port.raw_dtype is not None for port in engine.model.inputs)
+    if recorded and not preprocessing.given and engine.open(data, preprocessing, samples).raw:
+        raise DataError(
+            f"{engine.path}: the float model needs --input-layout, --input-mean and --input-std as given to convert, the data is raw"
+        )
+
+
+def _float_names(program: Program, graph: Graph) -> dict[str, str]:
+    """Tensor -> its name in the graph. What a Dequantize alone reads has a name of its own, but is the float
+    output itself; a permutation would make it another array."""
+    names = {name: name for name in program.tensors}
+    for op in program.ops:
+        if isinstance(op, Dequantize) and op.inputs[0] not in graph.values and op.perm == tuple(range(len(op.perm))):
+            names[op.inputs[0]] = op.outputs[0]
+    return names
 
 
 def _same(value: Value | None, tensor: Tensor) -> bool:

@@ -127,6 +127,7 @@ def test_compare(edgekit, converted: Path, digits: Path) -> None:
                      "--input-layout", "nhwc", "--input-std", "16", "--json").json  # fmt: skip
     assert len(result["layers"]) >= 10
     assert all(layer["sqnr_db"] > 20 and layer["max_abs_error"] >= 0 for layer in result["layers"])
+    assert (result["layers"][-1]["name"], result["layers"][-1]["op"]) == ("logits", "dense")
     assert result["output_sqnr_db"] > 20
 
 
