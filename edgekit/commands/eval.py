@@ -41,7 +41,7 @@ def evaluate(
         metric: `top1`: the largest value of the first output is at the label. `auc`: area under the ROC
             curve of a score against labels 0 and 1, where the score is output index 1, or the mean squared
             difference of output and input where their shapes match. `mse`: mean squared difference of the
-            first output and the labels, or the input where there are no labels.
+            first output and the labels, or the input where there are no labels of the output's size.
         samples: use at most this many.
 
     Raises:
@@ -100,9 +100,8 @@ def _mse(engine: Engine, feed: Feed, progress: Progress) -> float:
     total, count, done = 0.0, 0, 0
     for sample in feed:
         output = _first(engine.run(sample.arrays))[: sample.count].astype(np.float64)
-        if feed.labels is not None:
-            wanted = feed.labels[done : done + sample.count]
-        else:
+        wanted = None if feed.labels is None else feed.labels[done : done + sample.count]
+        if wanted is None or wanted.size != output.size:  # classes of an autoencoder's data are no target
             wanted = engine.real_input(sample.arrays)[: sample.count]
         if wanted.size != output.size:
             raise DataError(f"mse compares arrays of one size; labels or input have {wanted.size} values, the output {output.size}")
