@@ -47,8 +47,11 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """A table; numbers stand right. The width is that of its content where stdout is no terminal."""
-    table = Table(title=None if title is None else Text(printable(title)), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    """A table behind a line with its title; numbers stand right. The width is that of its content where
+    stdout is no terminal."""
+    if title is not None:
+        print(printable(title))
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float, np.number)) or row[i] is None for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -75,6 +78,7 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 def print_error(message: str) -> None:
     """One line on stderr; nowhere if it is closed, and least of all on stdout."""
+    message = "; ".join(line.strip() for line in message.splitlines()).replace(":; ", ": ")
     if sys.stderr is not None:
         with suppress(OSError):
             print(f"edgekit: {printable(message)}", file=sys.stderr, flush=True)
