@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +91,7 @@ class Runner:
     def __init__(
         self, model: Model, kernels: str, threads: int, formats: Mapping[str, str], observed: bool, repack: bool
     ) -> None:
-        if not 1 <= threads <= MAX_THREADS:
-            raise InputError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
+        _check_threads(threads)
         numbers = [_FORMATS[formats.get(port.name, port.format)] for port in model.inputs]
         mask = kernel_sets.mask(kernels) | (_native.REPACK if repack else 0)
         self._native = _native.Runner(model._native, mask, threads, numbers, observed)
@@ -132,13 +133,15 @@ class Model:
             self._native = _native.Model.from_bytes(source, "<bytes>", check_weights)
         else:
             self.path = Path(source)
-            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            mode = self.path.stat().st_mode  # an OSError that names the file; opening a pipe would wait
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise FormatError(f"{source}: not a file; give the path of a .ekm file")
             self._native = _native.Model.open(os.fspath(source), check_weights)
         self._bytes = source if isinstance(source, bytes) else None
         self.inputs = tuple(Port._of(port) for port in self._native.inputs())
         self.outputs = tuple(Port._of(port) for port in self._native.outputs())
         self._runners: dict[tuple[Any, ...], Runner] = {}
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<edgekit.Model {self._native.name!r}>"
@@ -184,19 +187,22 @@ class Model:
 
         Raises:
             DataError: an array is missing, unknown, or has the wrong type or shape.
+
+        Threads may share a model and then take turns; to compute in parallel, `bind` a runner for each.
         """
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
         batches = {port.name: _batches(port, formats[port.name], arrays[port.name]) for port in self.inputs}
         runs = self._runs(batches)
-        runner = self._cached(kernels, threads, formats)
         results: dict[str, list[np.ndarray]] = {port.name: [] for port in self.outputs}
-        for i in range(runs):
-            for name, batch in batches.items():
-                runner.inputs[name][...] = batch[i]
-            runner()
-            for name, stack in results.items():
-                stack.append(runner.outputs[name].copy())
+        with self._lock:
+            runner = self._cached(kernels, threads, formats)
+            for i in range(runs):
+                for name, batch in batches.items():
+                    runner.inputs[name][...] = batch[i]
+                runner()
+                for name, stack in results.items():
+                    stack.append(runner.outputs[name].copy())
         if runs == 1:
             return {name: stack[0] for name, stack in results.items()}
         return {name: np.concatenate([np.atleast_1d(y) for y in stack]) for name, stack in results.items()}
@@ -210,10 +216,11 @@ class Model:
             The outputs by name, and tensor index in the file -> flat int8 array of its elements,
             8-bit tensors only, each as it was when its operator was done.
         """
-        runner = self._fed(inputs, kernels, threads, repack=False)
-        rows = runner._native.trace()
-        tensors = {tensor: array for tensor, opcode, array in rows if opcode != Opcode.DEQUANTIZE}
-        return {name: view.copy() for name, view in runner.outputs.items()}, tensors
+        with self._lock:
+            runner = self._fed(inputs, kernels, threads, repack=False)
+            rows = runner._native.trace()
+            outputs = {name: view.copy() for name, view in runner.outputs.items()}
+        return outputs, {tensor: array for tensor, opcode, array in rows if opcode != Opcode.DEQUANTIZE}
 
     def profile(
         self, inputs: np.ndarray | Arrays | None = None, *, kernels: str = "auto", threads: int = 1, runs: int = 50
@@ -221,9 +228,12 @@ class Model:
         """The median time of each operator over `runs` runs; zeros are fed where `inputs` is None."""
         if inputs is None:
             inputs = {port.name: np.zeros(port.shape, port.dtype) for port in self.inputs}
-        runner = self._fed(inputs, kernels, threads, repack=True)
-        runner._native.profile()
-        rounds = [runner._native.profile() for _ in range(runs)]
+        if runs < 1:
+            raise InputError(f"runs must be 1 or more, not {runs}")
+        with self._lock:
+            runner = self._fed(inputs, kernels, threads, repack=True)
+            runner._native.profile()
+            rounds = [runner._native.profile() for _ in range(runs)]
         medians = np.median([[row[3] for row in rows] for rows in rounds], axis=0)
         return [
             OpTime(op, Opcode(opcode), kernel, int(nanoseconds))
@@ -232,6 +242,7 @@ class Model:
 
     def memory_needed(self, kernels: str = "auto", threads: int = 1) -> int:
         """Bytes that the runtime needs besides the file and the caller's buffers, without repacked weights."""
+        _check_threads(threads)
         return self._native.memory_needed(kernel_sets.mask(kernels), threads)
 
     def scratch_needed(self, kernels: str = "auto") -> int:
@@ -298,10 +309,20 @@ class Model:
     def _runner(
         self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool, repack: bool
     ) -> Runner:
-        for port in self.inputs:
-            if formats.get(port.name) == "raw" and port.raw_dtype is None:
-                raise InputError(f"{self._native.name}: input '{port.name}' has no table for raw data")
+        ports = {port.name: port for port in self.inputs}
+        for name, format in formats.items():
+            if name not in ports:
+                raise InputError(f"{self._native.name}: no input is named {name}; inputs: {', '.join(ports)}")
+            if format == "raw" and ports[name].raw_dtype is None:
+                raise InputError(f"{self._native.name}: input '{name}' has no table for raw data")
+            if format not in ("raw", ports[name].format):
+                raise InputError(f"{self._native.name}: input '{name}' takes {ports[name].format} or raw, not {format}")
         return Runner(self, kernels, threads, formats, observed, repack)
+
+
+def _check_threads(threads: int) -> None:
+    if not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
 
 
 def _format_of(port: Port, array: np.ndarray) -> str:

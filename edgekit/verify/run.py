@@ -50,8 +50,11 @@ def verify(
         InputError: a backend's name is unknown, or it cannot run here; the model or data is unusable.
         CheckError: a backend failed to run the model at all.
     """
+    if samples is not None and samples < 1:
+        raise InputError(f"samples must be 1 or more, not {samples}")
     with _subject(model) as (subject, described):
-        chosen, skipped = _choose(all_backends(subject), backends)
+        names = [backends] if isinstance(backends, str) else backends
+        chosen, skipped = _choose(all_backends(subject), names)
         limit = DEFAULT_SAMPLES if samples is None and inputs is None else samples
         stream = Samples(subject.program, inputs, limit, seed)
         return _compare(subject.program, chosen, skipped, stream, described, progress)

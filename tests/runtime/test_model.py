@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -134,6 +135,37 @@ def test_runners_work_in_parallel(path: Path, images: np.ndarray) -> None:
     assert wrong == []
 
 
+def test_one_model_called_from_threads_gives_each_its_own_results(path: Path, images: np.ndarray) -> None:
+    model = edgekit.load(path)
+    expected = [model.run(images[i])["logits"] for i in range(4)]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(100):
+            if not np.array_equal(model.run(images[i])["logits"], expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_views_outlive_runner_and_model(path: Path, images: np.ndarray) -> None:
+    model = edgekit.load(path.read_bytes())
+    runner = model.bind(raw=True)
+    x, y = runner.inputs["image"], runner.outputs["logits"]
+    x[...] = images[0]
+    del model
+    runner()
+    del runner
+    gc.collect()
+    assert np.array_equal(y, edgekit.load(path).run(images[0])["logits"])
+    x[...] = 0
+
+
 def test_one_runner_called_from_two_threads_stays_sound(path: Path, images: np.ndarray) -> None:
     runner = edgekit.load(path).bind(raw=True)
     runner.inputs["image"][...] = images[0]
@@ -212,6 +244,17 @@ def test_unfitting_options(path: Path, quantized_io: Path) -> None:
             model.bind(threads=threads)
     with pytest.raises(InputError, match="no table for raw data"):
         edgekit.load(quantized_io).bind(formats={"image": "raw"})
+    for formats, message in (({"picture": "raw"}, "no input is named picture"), ({"image": "wav"}, "not wav"), ({"image": "int8"}, "not int8")):
+        with pytest.raises(InputError, match=message):
+            model.bind(formats=formats)
+    for threads in (0, -1, 2**40, "2"):
+        with pytest.raises(InputError, match="threads"):
+            model.memory_needed(threads=threads)
+    with pytest.raises(InputError, match="runs"):
+        model.profile(runs=0)
+    for samples in (0, -1):
+        with pytest.raises(InputError, match="samples"):
+            model.verify(samples=samples)
 
 
 def test_unusable_files(path: Path, tmp_path: Path) -> None:
@@ -219,6 +262,8 @@ def test_unusable_files(path: Path, tmp_path: Path) -> None:
         edgekit.load(tmp_path / "none.ekm")
     with pytest.raises(IsADirectoryError):
         edgekit.load(tmp_path)
+    with pytest.raises(ValueError, match="null byte"):
+        edgekit.load(f"{path}\0.txt")
     for content in (b"", b"text", path.read_bytes()[:-1]):
         damaged = tmp_path / "damaged.ekm"
         damaged.write_bytes(content)
