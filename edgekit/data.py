@@ -155,11 +155,18 @@ class Preprocessing:
 @dataclass(frozen=True)
 class Batch:
     """One execution's inputs, float32 in the model's own shape; the first `count` samples are real,
-    the others repeat the last one to fill a fixed batch. `first` is the index of sample 0."""
+    the others repeat the last one to fill a fixed batch of `size`. `first` is the index of sample 0."""
 
     inputs: dict[str, np.ndarray]
     first: int
     count: int
+    size: int
+
+
+def real_part(array: np.ndarray, size: int, count: int) -> np.ndarray:
+    """What of an execution's tensor belongs to the first `count` of `size` samples, where that can be told."""
+    array = np.atleast_1d(array)
+    return array if count == size or len(array) % size else array[: len(array) // size * count]
 
 
 class Dataset:
@@ -177,7 +184,8 @@ class Dataset:
         self.labels = labels
         self._arrays = dict(arrays)
         self._preprocessing = preprocessing
-        total = _common_length(arrays)
+        self._size = self.specs[0].batch if self.specs else 1
+        total = _common_length(arrays, self.specs)
         self.samples = total if limit is None else min(total, limit)
         self._plans = {s.name: self._plan(s) for s in self.specs}
         if labels is not None:
@@ -194,13 +202,13 @@ class Dataset:
             DataError: a sample holds NaN or Inf.
         """
         for first, count, chunk in self._chunks():
-            yield Batch({s.name: self._to_model(s, chunk[s.name], first) for s in self.specs}, first, count)
+            yield Batch({s.name: self._to_model(s, chunk[s.name], first) for s in self.specs}, first, count, self._size)
 
     def raw_batches(self) -> Iterator[Batch]:
         """The same, as stored: element type and layout are the file's, singleton dimensions added."""
         for first, count, chunk in self._chunks():
             arrays = {s.name: chunk[s.name].reshape(s.batch, *self._plans[s.name][0]) for s in self.specs}
-            yield Batch(arrays, first, count)
+            yield Batch(arrays, first, count, self._size)
 
     def _plan(self, spec: InputSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(shape of a raw sample, permutation from raw batch to model batch)."""
@@ -216,11 +224,16 @@ class Dataset:
         return raw, perm
 
     def _chunks(self) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-        batch = self.specs[0].batch if self.specs else 1
-        readers = {s.name: self._arrays[s.name].chunks(batch, self.samples) for s in self.specs}
-        for first in range(0, self.samples, batch):
-            count = min(batch, self.samples - first)
-            chunk = {name: _fill(next(reader), batch) for name, reader in readers.items()}
+        executions = -(-self.samples // self._size)
+        readers = {}
+        for spec in self.specs:
+            array = self._arrays[spec.name]
+            same = spec.batch == self._size
+            total = self.samples if same else min(executions * spec.batch, array.shape[0])
+            readers[spec.name] = array.chunks(spec.batch, total)
+        for first in range(0, self.samples, self._size):
+            count = min(self._size, self.samples - first)
+            chunk = {s.name: _fill(next(readers[s.name]), s.batch) for s in self.specs}
             yield first, count, chunk
 
     def _to_model(self, spec: InputSpec, chunk: np.ndarray, first: int) -> np.ndarray:
@@ -228,7 +241,7 @@ class Dataset:
         x = chunk.reshape(spec.batch, *raw).transpose(perm) if spec.shape else chunk.reshape(())
         if self._preprocessing.applies_to(spec, len(self.specs)):
             x = self._preprocessing.normalize(x, spec)
-        x = np.ascontiguousarray(_float32(x))
+        x = np.asarray(_float32(x), order="C")
         if not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))[0]
             where = self._arrays[spec.name].where
@@ -256,6 +269,8 @@ def open_data(
     Raises:
         DataError: missing, damaged or hostile file; arrays that do not fit the inputs.
     """
+    if limit is not None and limit < 1:
+        raise DataError(f"samples must be 1 or more, not {limit}")
     preprocessing = preprocessing or Preprocessing()
     where = str(source) if isinstance(source, (str, PathLike)) else "data"
     if isinstance(source, (str, PathLike)):
@@ -267,7 +282,7 @@ def open_data(
     chosen = _match(arrays, specs, where)
     dataset = Dataset(specs, chosen, None, preprocessing, limit)
     if labels is not None:
-        dataset.labels = _read_labels(labels, _common_length(chosen))[: dataset.samples]
+        dataset.labels = _read_labels(labels, _common_length(chosen, specs))[: dataset.samples]
     return dataset
 
 
@@ -458,12 +473,14 @@ def _match(arrays: dict[str, _Array], specs: Sequence[InputSpec], where: str) ->
     return {s.name: arrays[s.name] for s in specs}
 
 
-def _common_length(arrays: Mapping[str, _Array]) -> int:
-    lengths = {a.where: a.shape[0] for a in arrays.values()}
-    if len(set(lengths.values())) > 1:
-        raise DataError(
-            "inputs have different numbers of samples: " + ", ".join(f"{k}: {v}" for k, v in lengths.items())
-        )
+def _common_length(arrays: Mapping[str, _Array], specs: Sequence[InputSpec]) -> int:
+    """The number of samples: that of the first input, where inputs take different numbers at a time."""
+    lengths = {s.name: arrays[s.name].shape[0] for s in specs}
+    same_batch = len({s.batch for s in specs}) <= 1
+    counts = {s.name: lengths[s.name] if same_batch else -(-lengths[s.name] // s.batch) for s in specs}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{arrays[s.name].where}: {lengths[s.name]}, {s.batch} at a time" for s in specs)
+        raise DataError(f"inputs have different numbers of samples: {found}")
     return next(iter(lengths.values()), 0)
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One execution: `arrays` as the engine takes them; the first `count` samples of the batch are real."""
+    """One execution: `arrays` as the engine takes them; the first `count` of its `size` samples are real."""
 
     arrays: dict[str, np.ndarray]
     count: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Feed:
 
     def __iter__(self) -> Iterator[Sample]:
         batches = self.dataset.raw_batches() if self.raw else self.dataset.batches()
-        return (Sample(batch.inputs, batch.count) for batch in batches)
+        return (Sample(batch.inputs, batch.count, batch.size) for batch in batches)
 
 
 class Engine(Protocol):
@@ -156,7 +157,7 @@ def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
     if isinstance(model, Path) and not model.is_file():
         raise ModelError(f"{name}: no such file")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     try:

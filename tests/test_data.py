@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import Dataset, InputSpec, Preprocessing, open_data
+from edgekit.data import Dataset, InputSpec, Preprocessing, open_data, real_part
 from edgekit.errors import DataError
 
 NCHW = InputSpec("image", (1, 3, 4, 5), "nchw")
@@ -86,6 +86,37 @@ def test_a_fixed_batch_repeats_the_last_sample(rng: np.random.Generator) -> None
     batches = list(open_data(x, [InputSpec("v", (3, 6))]).batches())
     assert [(b.first, b.count) for b in batches] == [(0, 3), (3, 3), (6, 1)]
     np.testing.assert_array_equal(batches[2].inputs["v"], x[[6, 6, 6]])
+
+
+def test_inputs_may_take_different_numbers_of_samples_at_a_time(rng: np.random.Generator) -> None:
+    specs = [InputSpec("a", (2, 6)), InputSpec("b", (3, 1))]
+    a, b = rng.standard_normal((5, 6)), rng.standard_normal((9, 1))
+    batches = list(open_data({"a": a, "b": b}, specs).batches())
+    assert [(batch.first, batch.count, batch.size) for batch in batches] == [(0, 2, 2), (2, 2, 2), (4, 1, 2)]
+    np.testing.assert_array_equal(batches[1].inputs["b"], b[3:6].astype(np.float32))
+    assert len(list(open_data({"a": a, "b": b}, specs, limit=3).batches())) == 2
+    with pytest.raises(DataError, match="different numbers of samples"):
+        open_data({"a": a, "b": b[:6]}, specs)
+
+
+def test_an_input_without_dimensions() -> None:
+    batches = list(open_data(np.arange(3.0), [InputSpec("v", ())]).batches())
+    assert [(batch.inputs["v"].shape, float(batch.inputs["v"])) for batch in batches] == [((), 0), ((), 1), ((), 2)]
+
+
+def test_real_part() -> None:
+    array = np.arange(12).reshape(6, 2)
+    assert real_part(array, 6, 4).shape == (4, 2)
+    assert real_part(array, 3, 2).shape == (4, 2)
+    assert real_part(array, 1, 1).shape == (6, 2)
+    assert real_part(array, 4, 3).shape == (6, 2)
+    assert real_part(np.float32(3), 1, 1).shape == (1,)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(DataError, match="samples"):
+        open_data(np.zeros((3, 6)), [VECTOR], limit=limit)
 
 
 def test_limit(rng: np.random.Generator) -> None:

@@ -15,7 +15,7 @@ from edgekit.calibrate.observers import METHODS, Histogram, Range, minmax
 from edgekit.calibrate.patches import LAYERS, Patches
 from edgekit.calibrate.refine import refine
 from edgekit.calibrate.taps import Taps
-from edgekit.data import Batch, Dataset
+from edgekit.data import Batch, Dataset, real_part
 from edgekit.errors import DataError, ModelError
 from edgekit.graph import Graph, Value
 
@@ -129,9 +129,7 @@ class Observations:
             here = array if value.source_perm is None else array.transpose(value.source_perm)
             for _, patches in readers:
                 patches.add(here, batch.count)
-        fixed = len(next(iter(batch.inputs.values())))
-        real = array[: batch.count] if array.ndim and len(array) == fixed else array
-        self.histograms[source].add(np.asarray(real, np.float32))
+        self.histograms[source].add(np.asarray(real_part(array, batch.size, batch.count), np.float32))
 
     def rows(self) -> dict[str, np.ndarray]:
         """Output value of a layer -> rows of its input."""

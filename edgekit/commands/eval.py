@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.commands import Progress, no_progress
 from edgekit.data import DataSource, Preprocessing
-from edgekit.engines import Engine, Feed, open_engine
+from edgekit.engines import Engine, Feed, Sample, open_engine
 from edgekit.errors import DataError, InputError
 
 
@@ -63,7 +63,7 @@ def _top1(engine: Engine, feed: Feed, progress: Progress) -> float:
     hits = done = 0
     for sample in feed:
         output = _first(engine.run(sample.arrays))
-        scores = output.reshape(len(next(iter(sample.arrays.values()))), -1)[: sample.count]
+        scores = _by_sample(output, sample)
         highest = scores.argmax(axis=1)
         if labels[done : done + sample.count].max() >= scores.shape[1]:
             raise DataError(f"label {labels[done : done + sample.count].max()} but the model has {scores.shape[1]} classes")
@@ -84,13 +84,13 @@ def _auc(engine: Engine, feed: Feed, progress: Progress) -> float:
         array = next(iter(sample.arrays.values()))
         if output.size == array.size and output.shape == array.shape:
             difference = output.astype(np.float64) - engine.real_input(sample.arrays)
-            score = (difference**2).reshape(len(array), -1).mean(axis=1)
+            score = _by_sample(difference**2, sample).mean(axis=1)
         else:
-            rows = output.reshape(len(array), -1)
+            rows = _by_sample(output, sample)
             if rows.shape[1] < 2:
                 raise DataError("auc takes the score from output index 1, but the model has one output value")
             score = rows[:, 1].astype(np.float64)
-        scores.append(score[: sample.count])
+        scores.append(score)
         done += sample.count
         progress("evaluating", done, feed.samples)
     return area_under_curve(np.concatenate(scores), labels)
@@ -99,10 +99,10 @@ def _auc(engine: Engine, feed: Feed, progress: Progress) -> float:
 def _mse(engine: Engine, feed: Feed, progress: Progress) -> float:
     total, count, done = 0.0, 0, 0
     for sample in feed:
-        output = _first(engine.run(sample.arrays))[: sample.count].astype(np.float64)
+        output = _by_sample(_first(engine.run(sample.arrays)).astype(np.float64), sample)
         wanted = None if feed.labels is None else feed.labels[done : done + sample.count]
         if wanted is None or wanted.size != output.size:  # classes of an autoencoder's data are no target
-            wanted = engine.real_input(sample.arrays)[: sample.count]
+            wanted = _by_sample(engine.real_input(sample.arrays), sample)
         if wanted.size != output.size:
             raise DataError(f"mse compares arrays of one size; labels or input have {wanted.size} values, the output {output.size}")
         total += float(((output - wanted.reshape(output.shape)) ** 2).sum())
@@ -113,6 +113,13 @@ def _mse(engine: Engine, feed: Feed, progress: Progress) -> float:
 
 
 METRICS: dict[str, Callable[[Engine, Feed, Progress], float]] = {"top1": _top1, "auc": _auc, "mse": _mse}
+
+
+def _by_sample(array: np.ndarray, sample: Sample) -> np.ndarray:
+    """The values of each real sample as a row."""
+    if array.size % sample.size:
+        raise DataError(f"{array.size} values of the model do not divide among {sample.size} samples, which the metric needs")
+    return array.reshape(sample.size, -1)[: sample.count]
 
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:

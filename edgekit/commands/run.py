@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.atomic import write_atomically
 from edgekit.commands import Progress
-from edgekit.data import DataSource, Preprocessing
+from edgekit.data import DataSource, Preprocessing, real_part
 from edgekit.engines import EdgekitEngine
 from edgekit.errors import InputError
 from edgekit.files import check_destination
@@ -48,7 +48,7 @@ def run_data(
     done = 0
     for sample in feed:
         for name, array in engine.run(sample.arrays).items():
-            results[name].append(array[: sample.count] if array.ndim else array.reshape(1))
+            results[name].append(real_part(array, sample.size, sample.count))
         done += sample.count
         if progress:
             progress("running", done, feed.samples)

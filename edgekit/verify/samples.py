@@ -32,7 +32,8 @@ class Samples:
         self._sha = hashlib.sha256()
 
     def __iter__(self) -> Iterator[Sample]:
-        for sample in islice(self._stream, self._limit):
+        for views in islice(self._stream, self._limit):
+            sample = {name: np.asarray(array) for name, array in views.items()}  # scalars stay arrays
             for name, array in sample.items():
                 self._sha.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
                 self._sha.update(np.ascontiguousarray(array).data)
