@@ -98,6 +98,8 @@ def _litert() -> Any:
 def _onnx_dtype(text: str) -> str:
     """numpy's name for `tensor(float)`."""
     name = text.removeprefix("tensor(").removesuffix(")")
+    if name == "string":
+        raise InputError("ONNX Runtime: the model takes text, which is not timed; use a model that takes numbers")
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgekit.bench.engines import Run, open_edgekit, open_onnxruntime, peer
 from edgekit.commands import Progress
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError, first_line
 
 ROUNDS = 40
 MIN_CALLS = 3
@@ -85,7 +85,12 @@ class _Contender:
         start = perf_counter_ns()
         self._run = load()
         loaded = perf_counter_ns()
-        self._run()
+        try:
+            self._run()
+        except EdgekitError:
+            raise
+        except Exception as error:  # the exceptions of other engines share no base class
+            raise InputError(f"{name} cannot run the model: {first_line(error)}") from error
         self._first, self._load = perf_counter_ns() - loaded, loaded - start
         self._name = name
         self._calls = MIN_CALLS

@@ -24,6 +24,8 @@ SAMPLES = 32
 _PATCH = 8
 """Elements along each dimension that share a coarse value."""
 _INPUT_SIGMAS = 4.0
+_LARGEST = 1e15
+"""Mean and deviation guessed for an input at most: weights next to zero ask for more than binary32 can square."""
 _SIGMAS = 6.0
 """Half-width of a range taken from BatchNormalization statistics, in standard deviations."""
 
@@ -108,7 +110,8 @@ def input_statistics(graph: Graph, value: str) -> tuple[float, float]:
     mean = 0.0
     if b is not None and total @ total > 0:
         mean = -float(total @ np.asarray(b, np.float64).reshape(-1)) / float(total @ total)
-    return mean, float(1 / np.sqrt(power)) if power > 0 else 1.0
+    std = float(1 / np.sqrt(power)) if power > 0 else 1.0
+    return float(np.clip(mean, -_LARGEST, _LARGEST)), min(std, _LARGEST)
 
 
 def _first_layer(graph: Graph, value: str) -> Node | None:

@@ -85,7 +85,7 @@ def _tapped(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,8 @@ def convert(
     from edgekit.calibrate import METHODS
     from edgekit.data import Preprocessing
 
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples {samples}: use 1 or more")
     if method not in METHODS:
         raise InputError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     report = progress or no_progress
@@ -219,9 +222,12 @@ def parse_shapes(texts: Mapping[str, Sequence[int]] | Sequence[str] | None) -> d
         InputError: a text is not of that form.
     """
     if isinstance(texts, Mapping):
-        return {name: tuple(shape) for name, shape in texts.items()}
+        try:
+            return {name: tuple(operator.index(n) for n in shape) for name, shape in texts.items()}
+        except TypeError:
+            raise InputError(f"input shapes {dict(texts)}: give integers, as in {{'image': (1, 3, 224, 224)}}") from None
     shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts or ():
+    for text in [texts] if isinstance(texts, str) else texts or ():
         name, equals, sizes = text.rpartition("=")
         try:
             shape = tuple(int(size) for size in sizes.split(","))
@@ -249,7 +255,8 @@ def _numbers(value: str | float | Sequence[float] | None) -> str | None:
     """Numbers as `Preprocessing.parse` reads them."""
     if value is None or isinstance(value, str):
         return value
-    return ",".join(repr(float(v)) for v in (value if isinstance(value, Sequence) else [value]))
+    values = value if isinstance(value, Iterable) else [value]
+    return ",".join(repr(float(v)) for v in values)
 
 
 def _packing(target: str | None) -> Packing:

@@ -33,8 +33,8 @@ MAX_IR_VERSION = onnx.IR_VERSION
 MAX_FILE_BYTES = 2**31 - 1
 """What protobuf can hold; weights in external files count against MAX_TOTAL_ELEMENTS only."""
 MAX_NODES = 100_000
-MAX_TENSOR_ELEMENTS = 2**28
-MAX_TOTAL_ELEMENTS = 2**30
+MAX_TENSOR_ELEMENTS = 2**27
+MAX_TOTAL_ELEMENTS = 2**28
 MAX_RANK = 16
 """Of anything in the file; what reaches the graph is limited by format.schema.MAX_RANK."""
 
@@ -369,6 +369,10 @@ def _check_ports(path: Path, graph: onnx.GraphProto) -> None:
     names = [o.name for o in graph.output]
     if len(set(names)) != len(names):
         raise ModelError(f"{path}: an output is listed twice in {names}; export the model again")
+    inputs = {i.name for i in graph.input}
+    for name in names:
+        if name in inputs:
+            raise ModelError(f"{path}: output '{name}' is an input; remove it from the outputs")
     for kind, ports in (("input", graph.input), ("output", graph.output)):
         for port in ports:
             form = port.type.WhichOneof("value")

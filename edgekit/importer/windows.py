@@ -32,6 +32,8 @@ def explicit_window(
     """
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     auto_pad = attrs.get("auto_pad", b"NOTSET")
+    if auto_pad not in (b"NOTSET", b"VALID", b"SAME_UPPER", b"SAME_LOWER"):
+        return [node], {}
     ceil_mode = bool(attrs.get("ceil_mode", 0))
     if auto_pad == b"NOTSET" and not ceil_mode:
         return [node], {}

@@ -17,7 +17,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import edgekit as edgekit_api
 from edgekit.cli.output import printable
+from edgekit.errors import InputError
 
 
 def assert_refused(outcome, *fragments: str) -> None:
@@ -190,3 +192,71 @@ def test_interrupts_are_quiet(converted: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.strip() in ("", "edgekit: interrupted")
+
+
+def test_scalar_models_are_verified(edgekit, tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", np.array([-1, 2, 3], np.float32))
+    assert edgekit("convert", tmp_path / "net.onnx", "--calibration", tmp_path / "x.npy").code == 0
+    assert edgekit("verify", tmp_path / "net.ekm", "--input", tmp_path / "x.npy").code == 0
+    assert edgekit("verify", tmp_path / "net.ekm", "--samples", "3").code == 0
+
+
+def test_onnxruntime_keeps_quiet(edgekit, tmp_path: Path) -> None:
+    """Its own log lines would stand before ours."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    huge = helper.make_tensor("s", TensorProto.INT64, [3], [2**20, 2**20, 4])
+    graph = helper.make_graph([helper.make_node("Expand", ["x", "s"], ["y"])], "net", [x], [y], [huge])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.zeros((2, 4), np.float32), y=np.zeros(2))
+    assert_refused(edgekit("bench", tmp_path / "net.onnx"), "onnxruntime")
+    assert_refused(edgekit("eval", tmp_path / "net.onnx", "--data", tmp_path / "data.npz"), "ONNX Runtime")
+
+
+def test_all_unsupported_nodes_stand_in_one_line(edgekit, tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
+    nodes = [helper.make_node("ArgMax", ["x"], ["b"], name="first"), helper.make_node("Erf2", ["x"], ["y"], name="second")]
+    graph = helper.make_graph(nodes, "net", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    assert_refused(edgekit("convert", tmp_path / "net.onnx"), "2 nodes are not supported: node 'first'", "; node 'second'")
+
+
+def test_weights_next_to_zero_are_calibrated(edgekit, tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 4], np.full(16, 1e-40, np.float32))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "net", [x], [y], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    outcome = edgekit("convert", tmp_path / "net.onnx")
+    assert "RuntimeWarning" not in outcome.err
+    assert "internal error" not in outcome.err
+
+
+def test_every_row_of_an_output_is_kept(edgekit, tmp_path: Path) -> None:
+    """An output whose first dimension is no batch."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, [3, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4])
+    graph = helper.make_graph([helper.make_node("Add", ["x", "z"], ["y"])], "net", [x, z], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones((2, 4), np.float32), z=np.arange(24, dtype=np.float32).reshape(6, 4))
+    assert edgekit("convert", tmp_path / "net.onnx", "--calibration", tmp_path / "data.npz").code == 0
+    assert edgekit("convert", tmp_path / "net.onnx").code == 0
+    outcome = edgekit("run", tmp_path / "net.ekm", "--input", tmp_path / "data.npz", "--json")
+    assert outcome.json["outputs"] == {"y": [6, 4]}
+    assert edgekit("verify", tmp_path / "net.ekm", "--input", tmp_path / "data.npz").code == 0
+
+
+def test_api_takes_single_texts_and_arrays(digits: Path, tmp_path: Path) -> None:
+    options = {"calibration": digits / "digits_calib.npz", "input_layout": "nhwc", "samples": 8}
+    first = edgekit_api.convert(digits / "digits.onnx", tmp_path / "a.ekm", input_std=np.array([16.0]), **options)
+    second = edgekit_api.convert(digits / "digits.onnx", tmp_path / "b.ekm", input_std=16, input_shapes="image=1,1,8,8", **options)
+    assert first.data == second.data
+    assert edgekit_api.load(first.data).verify(samples=1, backends="reference").ok
+    for wrong in ({"samples": 0}, {"input_shapes": {"image": "abcd"}}, {"method": None}):
+        with pytest.raises(InputError):
+            edgekit_api.convert(digits / "digits.onnx", tmp_path / "c.ekm", **{**options, **wrong})
+    assert not (tmp_path / "c.ekm").exists()

@@ -244,8 +244,8 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
     ),
     "weight that claims to be huge": (
         lambda: edited(conv(), set_dims(2**40, 2**40)),
-        "initializer 'w' of shape [1099511627776, 1099511627776] exceeds the limit of 268435456 elements per tensor "
-        "and 1073741824 in all",
+        "initializer 'w' of shape [1099511627776, 1099511627776] exceeds the limit of 134217728 elements per tensor "
+        "and 268435456 in all",
     ),
     "weight of unknown type": (
         lambda: edited(conv(), lambda p: setattr(p.graph.initializer[0], "data_type", 77)),
@@ -320,7 +320,7 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
     ),
     "huge input": (
         lambda: model([node("Relu", ["x"])], {"x": [1, 2**40]}),
-        "input 'x' of shape [1, 1099511627776] exceeds 268435456 elements",
+        "input 'x' of shape [1, 1099511627776] exceeds 134217728 elements",
     ),
     "sequence input": (sequence_input, "input 'x' is a sequence; only tensors are supported"),
     "string input": (
@@ -349,19 +349,19 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
     "huge folded constant": (
         huge_constant,
         "ConstantOfShape node 'the_constantofshape' makes a tensor of shape [1073741824, 1073741824], which exceeds the "
-        "limit of 268435456 elements per tensor and 1073741824 in all; use a smaller input shape",
+        "limit of 134217728 elements per tensor and 268435456 in all; use a smaller input shape",
     ),
     "hidden huge folded constant": (
         hidden_huge_constant,
         "ConstantOfShape node 'the_constantofshape' makes a tensor of shape [1099511627776, 1099511627776], which "
-        "exceeds the limit of 268435456 elements per tensor and 1073741824 in all; use a smaller input shape",
+        "exceeds the limit of 134217728 elements per tensor and 268435456 in all; use a smaller input shape",
     ),
     "huge activation": (
         lambda: model(
             [node("Expand", ["x", "s"], ["e"]), node("Neg", ["e"])], X, ["y"], {"s": np.array([2**30, 4], np.int64)}
         ),
-        "Expand node 'the_expand' makes a tensor of shape [1073741824, 4], which exceeds the limit of 268435456 "
-        "elements per tensor and 1073741824 in all; use a smaller input shape",
+        "Expand node 'the_expand' makes a tensor of shape [1073741824, 4], which exceeds the limit of 134217728 "
+        "elements per tensor and 268435456 in all; use a smaller input shape",
     ),
     "endless loop": (
         endless_loop,
@@ -430,6 +430,10 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
         lambda: model([node("NonZero", ["x"], ["n"]), node("Cast", ["n"], to=TensorProto.FLOAT)], X),
         "node 'the_nonzero' (NonZero): the operator is not supported; express it with the operators of "
         "docs/OPERATORS.md",
+    ),
+    "output is an input": (
+        lambda: edited(relu(), lambda m: m.graph.output.append(m.graph.input[0])),
+        "output 'x' is an input; remove it from the outputs",
     ),
     "input with too many dimensions": (
         lambda: model([node("Relu", ["x"])], {"x": [1, 2, 1, 2, 1, 2, 1]}),
