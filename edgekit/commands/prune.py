@@ -17,7 +17,7 @@ from edgekit.bench import bench
 from edgekit.commands import Progress, no_progress
 from edgekit.commands.eval import evaluate
 from edgekit.data import DataSource, Preprocessing, open_data
-from edgekit.errors import InputError
+from edgekit.errors import InputError, ModelError
 from edgekit.files import check_destination
 from edgekit.prune import prune_sparsity, prune_structured, statistics
 from edgekit.quantize import input_specs
@@ -102,7 +102,10 @@ def prune_into(
     smaller = imported.model
     if structured is not None:
         samples = None if calibration is None else open_data(calibration, input_specs(imported.graph), preprocessing)
-        smaller = prune_structured(smaller, structured, "magnitude" if samples is None else "activation", samples)
+        try:
+            smaller = prune_structured(smaller, structured, "magnitude" if samples is None else "activation", samples)
+        except ModelError as error:
+            raise ModelError(f"{model}: {error}") from None
     if sparsity is not None:
         smaller = prune_sparsity(smaller, sparsity)
     write_atomically(before, imported.model.SerializeToString())

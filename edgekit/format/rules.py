@@ -117,7 +117,7 @@ def check_op(program: Program, index: int) -> None:
     inputs, outputs = ([program.tensors[name] for name in names] for names in (op.inputs, op.outputs))
     operands = schema.OPERANDS[op.opcode]
     enough = operands.least <= len(inputs) <= operands.most and len(outputs) == 1
-    _require(enough, f"{where}: {len(inputs)} inputs, {len(outputs)} outputs")
+    _require(enough, f"{where}: {len(inputs)} inputs, {len(outputs)} outputs; it takes {operands.least} to {operands.most} and has 1")
     y = outputs[0]
     _require(y.region != Region.READONLY and y.name not in program.inputs, f"{where}: writes '{y.name}'")
     for tensor in (*inputs, y):
@@ -171,7 +171,7 @@ def _window(op: Conv2D | DepthwiseConv2D | MaxPool | AveragePool, x: Tensor, ker
     _require(len(x.shape) == 4, f"input has rank {len(x.shape)}, not 4")
     pooling = isinstance(op, (MaxPool, AveragePool))
     numbers = (*op.strides, *op.dilations, *kernel)
-    _require(min(numbers) >= 1 and max(*numbers, *op.pads) <= 0xFFFF and min(op.pads) >= 0, "window out of range")
+    _require(min(numbers) >= 1 and max(*numbers, *op.pads) <= 0xFFFF and min(op.pads) >= 0, "window out of range: strides, dilations and kernel are 1 to 65535, pads 0 to 65535")
     sizes = []
     for size, k, stride, dilation, before, after in zip(
         x.shape[1:3], kernel, op.strides, op.dilations, op.pads[:2], op.pads[2:], strict=True

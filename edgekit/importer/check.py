@@ -32,7 +32,7 @@ MAX_IR_VERSION = onnx.IR_VERSION
 
 MAX_FILE_BYTES = 2**31 - 1
 """What protobuf can hold; weights in external files count against MAX_TOTAL_ELEMENTS only."""
-MAX_NODES = 100_000
+MAX_NODES = 10_000
 MAX_TENSOR_ELEMENTS = 2**27
 MAX_TOTAL_ELEMENTS = 2**28
 MAX_RANK = 16
@@ -155,7 +155,7 @@ def _check_size(path: Path, model: onnx.ModelProto) -> None:
     """Limits before anything is expanded: nodes after inlining, elements of every tensor."""
     nodes = _inlined_node_count(path, model)
     if nodes > MAX_NODES:
-        raise ModelError(f"{path}: {nodes} nodes are more than the limit of {MAX_NODES}")
+        raise ModelError(f"{path}: {nodes} nodes are more than the limit of {MAX_NODES}; use a smaller model")
     if model.graph.sparse_initializer:
         name = model.graph.sparse_initializer[0].values.name
         raise ModelError(f"{path}: initializer '{name}' is sparse; store it as a dense tensor")

@@ -260,3 +260,9 @@ def test_api_takes_single_texts_and_arrays(digits: Path, tmp_path: Path) -> None
         with pytest.raises(InputError):
             edgekit_api.convert(digits / "digits.onnx", tmp_path / "c.ekm", **{**options, **wrong})
     assert not (tmp_path / "c.ekm").exists()
+
+
+def test_nothing_to_prune_names_the_file(edgekit, tmp_path: Path) -> None:
+    model = tiny_net(tmp_path / "net.onnx")
+    assert_refused(edgekit("prune", model, "-o", tmp_path / "out.onnx", "--structured", "0.5"), "net.onnx", "no channel")
+    assert not (tmp_path / "out.onnx").exists()

@@ -218,13 +218,13 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
         lambda: model([node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"]), node("Neg", ["b"])], X),
         "Add node 'the_add' is part of, or behind, a cycle; export it again",
     ),
-    "functions that explode": (lambda: bomb(9), "1000000000 nodes are more than the limit of 100000"),
+    "functions that explode": (lambda: bomb(9), "1000000000 nodes are more than the limit of 10000; use a smaller model"),
     "function that calls itself": (recursive_function, f"function 'f' calls itself; {EXPORT}"),
     "too many nodes": (
         lambda: model(
-            [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(100_001)], {"t0": [1]}, ["t100001"]
+            [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(10_001)], {"t0": [1]}, ["t10001"]
         ),
-        "100001 nodes are more than the limit of 100000",
+        "10001 nodes are more than the limit of 10000; use a smaller model",
     ),
     "NaN weight": (
         lambda: conv(np.full((2, 3, 3, 3), np.nan, np.float32)),
