@@ -136,7 +136,7 @@ class Model:
             mode = self.path.stat().st_mode  # an OSError that names the file; opening a pipe would wait
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise FormatError(f"{source}: not a file; give the path of a .ekm file")
-            self._native = _native.Model.open(os.fspath(source), check_weights)
+            self._native = _open(os.fspath(source), check_weights)
         self._bytes = source if isinstance(source, bytes) else None
         self.inputs = tuple(Port._of(port) for port in self._native.inputs())
         self.outputs = tuple(Port._of(port) for port in self._native.outputs())
@@ -318,6 +318,14 @@ class Model:
             if format not in ("raw", ports[name].format):
                 raise InputError(f"{self._native.name}: input '{name}' takes {ports[name].format} or raw, not {format}")
         return Runner(self, kernels, threads, formats, observed, repack)
+
+
+def _open(path: str, check_weights: bool) -> Any:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # a name that is no text cannot pass to C++; the content can
+        return _native.Model.from_bytes(Path(path).read_bytes(), ascii(path), check_weights)
+    return _native.Model.open(path, check_weights)
 
 
 def _check_threads(threads: int) -> None:

@@ -77,7 +77,7 @@ def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a certificate ({error})") from error
     version = content.get("edgekit_certificate") if isinstance(content, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise InputError(
             f"{path}: not a certificate; `edgekit verify MODEL.ekm --certificate FILE` writes one"
         )
@@ -138,6 +138,9 @@ def check_certificate(
         raise DataError(
             f"{path}: the inputs are not those it was made with: {report.samples} samples, other SHA-256"
         )
+    uncertified = {**report.tensor_digests, **report.output_digests}.keys() - {**known["tensors"], **known["outputs"]}.keys()
+    if uncertified:
+        raise InputError(f"{path}: says nothing of tensor '{min(uncertified)}'; make the certificate again")
     _compare(report, known)
     return report
 

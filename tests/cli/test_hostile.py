@@ -266,3 +266,32 @@ def test_nothing_to_prune_names_the_file(edgekit, tmp_path: Path) -> None:
     model = tiny_net(tmp_path / "net.onnx")
     assert_refused(edgekit("prune", model, "-o", tmp_path / "out.onnx", "--structured", "0.5"), "net.onnx", "no channel")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_certificate_covers_every_tensor(edgekit, converted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.cert.json"
+    assert edgekit("verify", converted, "--samples", "2", "--write-certificate", path).code == 0
+    good = json.loads(path.read_text())
+    for field in ("tensors", "outputs"):
+        path.write_text(json.dumps({**good, field: {}}))
+        assert_refused(edgekit("verify", converted, "--certificate", path), "says nothing of tensor")
+    name = next(iter(good["tensors"]))
+    path.write_text(json.dumps({**good, "tensors": {**good["tensors"], name: "\x1b[31m"}}))
+    outcome = edgekit("verify", converted, "--certificate", path)
+    assert outcome.code == 1
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+def test_names_beyond_the_encoding(edgekit, converted: Path, digits: Path, tmp_path: Path) -> None:
+    model = tmp_path / os.fsdecode(b"n\xff\xfez.ekm")
+    try:
+        shutil.copy(converted, model)
+    except OSError:
+        pytest.skip("this file system takes only text for names")
+    for arguments in (["inspect"], ["run", "--input", digits / "digits_test.npz", "--samples", "2"], ["verify", "--samples", "2"]):
+        assert edgekit(arguments[0], model, *arguments[1:], "--json").code == 0
+    shutil.copy(converted, tmp_path / "ü.ekm")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    outcome = run_process("inspect", tmp_path / "ü.ekm", stdout=subprocess.PIPE, env=environment)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert r"\xfc.ekm" in outcome.stdout
