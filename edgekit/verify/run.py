@@ -12,6 +12,7 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
+from edgekit.atomic import write_atomically
 from edgekit.errors import InputError
 from edgekit.format.reader import file_bytes, read
 from edgekit.program import Program
@@ -116,7 +117,7 @@ def _subject(model: Model) -> Iterator[tuple[Subject, dict[str, Any]]]:
     if isinstance(model, bytes):
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             path = Path(folder) / "model.ekm"
-            path.write_bytes(model)
+            write_atomically(path, model)
             yield Subject(read(path), path), {"name": "<bytes>", **_file(model)}
         return
     path = Path(model)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from edgekit.atomic import write_atomically
 from edgekit.errors import CheckError, first_line
 from edgekit.export import Exported, spell
 from edgekit.format.schema import Dtype
@@ -110,7 +111,7 @@ def _session(model: onnx.ModelProto, path: Path) -> Any:
     """A default session of the model stored at `path`: no option is set, as any user would open it."""
     import onnxruntime
 
-    onnx.save(model, path)
+    write_atomically(path, model.SerializeToString())
     try:
         return onnxruntime.InferenceSession(str(path))
     except Exception as error:  # onnxruntime's exceptions share no base class
