@@ -592,32 +592,3 @@ ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_conf
     *instance = made;
     return EK_OK;
 }
-
-/* ---- Kernel sets ----------------------------------------------------------------------------- */
-
-ek_kernels ek_kernels_built(void)
-{
-    size_t count;
-    const ek_kernel *list = ek_kernel_list(&count);
-    ek_kernels built = 0;
-    for (size_t i = 0; i < count; i++)
-        built |= list[i].set;
-    return built;
-}
-
-const char *ek_kernels_name(ek_kernels single_bit)
-{
-    switch (single_bit) {
-    case EK_KERNELS_SCALAR: return "scalar";
-    case EK_KERNELS_SSE41: return "sse41";
-    case EK_KERNELS_AVX2: return "avx2";
-    case EK_KERNELS_AVXVNNI: return "avxvnni";
-    case EK_KERNELS_AVX512VNNI: return "avx512vnni";
-    case EK_KERNELS_NEON: return "neon";
-    case EK_KERNELS_DOTPROD: return "neon_dotprod";
-    case EK_KERNELS_I8MM: return "neon_i8mm";
-    case EK_KERNELS_DSP: return "cortexm_dsp";
-    case EK_KERNELS_MVE: return "cortexm_mve";
-    default: return NULL;
-    }
-}

@@ -7,10 +7,6 @@
 
 #include "kernel.h"
 
-#if defined(__x86_64__) && !defined(EK_SCALAR_ONLY)
-#define EK_X86
-#endif
-
 #define EK_DECLARE_NO(prototype)
 #define EK_DECLARE_YES(prototype) prototype;
 

@@ -12,14 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgekit.runtime.model import Model
 
-LADDERS = (
-    ("scalar", "sse41", "avx2", "avxvnni", "avx512vnni"),
-    ("scalar", "neon", "neon_dotprod", "neon_i8mm"),
-    ("scalar", "cortexm_dsp", "cortexm_mve"),
-)
-"""Every kernel set by the name that `ek_kernels_name` gives it: of x86, of Arm with NEON, of Cortex-M. A set may
-use every kernel of the sets before it in its ladder."""
-
 
 def load(source: str | os.PathLike[str] | bytes, *, check_weights: bool = True) -> Model:
     """Opens a `.ekm` file in the C runtime.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from edgekit.errors import EdgekitError, InputError
-from edgekit.runtime import LADDERS
+from edgekit.kernel_sets import kernel_sets, ladder
 
 try:
     from edgekit.runtime import _native
@@ -36,11 +36,9 @@ def mask(name: str = "auto") -> int:
     if name == "auto":
         return sum(here.values())
     if name not in here:
-        known = any(name in ladder for ladder in LADDERS)
-        reason = "is not available on this processor" if known else "is unknown"
+        reason = "is not available on this processor" if name in kernel_sets() else "is unknown"
         raise InputError(f"kernel set '{name}' {reason}: use auto, {', '.join(here)}")
-    ladder = next(rungs for rungs in LADDERS if name in rungs)
-    return sum(bit for rung, bit in here.items() if rung in ladder[: ladder.index(name) + 1])
+    return sum(here.get(rung, 0) for rung in ladder(name))
 
 
 def best() -> str:

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +23,16 @@ from typing import Any
 import cffi
 import numpy as np
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 CFLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra"]
-ISA_FLAGS = {"_sse41": ["-msse4.1"], "_avx2": ["-mavx2"]}
+ARCH = {"amd64": "x86_64", "arm64": "aarch64"}.get(os.uname().machine.lower(), os.uname().machine.lower())
+SETS: dict[str, dict[str, Any]] = tomllib.loads((CSRC / "kernels" / "sets.toml").read_text())
 CANARY = 256
 """Bytes watched on the side of a buffer that has no guard page."""
 
@@ -70,19 +77,34 @@ def processor_flags() -> frozenset[str]:
     return frozenset(match.group(1).split()) if match else frozenset()
 
 
-SET_NEEDS = {"scalar": set(), "sse41": {"sse4_1"}, "avx2": {"avx2"}, "avxvnni": {"avx_vnni"}, "avx512vnni": {"avx512_vnni"}}
-"""Processor flags without which a set cannot run here."""
+def set_here(name: str) -> dict[str, Any]:
+    """Files, flags and processor flags of a kernel set on this architecture; empty where there is none."""
+    return SETS[name].get(ARCH, SETS[name].get("any", {}))
+
+
+def kernel_sources(root: Path = CSRC) -> list[Path]:
+    """Every C file of the kernels that this processor's compiler can build."""
+    files = [source for name in SETS if set_here(name) for source in sorted((root / "kernels").glob(set_here(name)["files"]))]
+    return [root / "kernels" / "kernel_list.c", *files]
+
+
+def flags_of(source: Path) -> list[str]:
+    """What one source is compiled with: the flags of its set; the names of all sets for their list."""
+    folder = source.parent if source.stem == "kernel_list" else source.parents[1]
+    here = {name: set_here(name) for name in SETS if set_here(name)}
+    if source.stem == "kernel_list":
+        return [f"-DEK_WITH_{name.upper()}" for name, entry in here.items() if any(folder.glob(entry["files"]))]
+    return next(entry.get("flags", []) for entry in here.values() if source in folder.glob(entry["files"]))
 
 
 def compile_sources(sources: list[Path], output: Path, extra: list[str] | None = None) -> None:
-    """Builds a shared library from kernel sources, each with the flags its suffix asks for."""
+    """Builds a shared library from kernel sources, each with the flags of its set."""
     compiler = os.environ.get("CC", "gcc")
     output.with_suffix("").mkdir(parents=True)
 
     def build(source: Path) -> str:
         obj = output.with_suffix("") / (source.parent.name + "_" + source.stem + ".o")
-        isa = next((flags for suffix, flags in ISA_FLAGS.items() if source.stem.endswith(suffix)), [])
-        command = [compiler, *CFLAGS, *isa, *(extra or []), "-c", str(source), "-o", str(obj)]
+        command = [compiler, *CFLAGS, *flags_of(source), *(extra or []), "-c", str(source), "-o", str(obj)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
         return str(obj)
@@ -93,17 +115,11 @@ def compile_sources(sources: list[Path], output: Path, extra: list[str] | None =
     shutil.rmtree(output.with_suffix(""))
 
 
-def kernel_sources(root: Path = CSRC) -> list[Path]:
-    """Every C file of the kernels that this processor's compiler can build."""
-    folders = ["scalar", "x86"] if os.uname().machine in ("x86_64", "i686") else ["scalar"]
-    return [root / "kernels" / "kernel_list.c", *(s for f in folders for s in sorted((root / "kernels" / f).glob("*.c")))]
-
-
 def build_library(folder: Path) -> Path:
     """The library of all kernels, or the one that EDGEKIT_KERNEL_LIBRARY names."""
     if given := os.environ.get("EDGEKIT_KERNEL_LIBRARY"):
         return Path(given)
-    files = [*sorted((CSRC / "kernels").rglob("*.[chd]*")), CSRC / "include" / "edgekit" / "edgekit.h"]
+    files = [*sorted((CSRC / "kernels").rglob("*.*")), CSRC / "include" / "edgekit" / "edgekit.h"]
     digest = hashlib.sha256(b"".join(f.read_bytes() for f in files if f.is_file())).hexdigest()[:16]
     library = folder / f"kernels-{digest}.so"
     if not library.exists():
@@ -157,7 +173,10 @@ def listed_kernels() -> list[tuple[str, str, str]]:
 
 def why_not_here(kset: str) -> str | None:
     """None if kernel set `kset` runs on this processor, else the reason."""
-    missing = SET_NEEDS.get(kset, {kset}) - processor_flags()
+    here = set_here(kset)
+    if not here:
+        return f"{ARCH} has no {kset}"
+    missing = set(here.get("cpuinfo", [])) - processor_flags()
     return f"the processor lacks {', '.join(sorted(missing))}" if missing else None
 
 

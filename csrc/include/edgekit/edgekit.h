@@ -81,18 +81,18 @@ EK_API const char *ek_status_string(ek_status status);
 /* A word with one bit per kernel set: those that may be used. For each operator the best one of
  * them that supports it is taken. EK_KERNELS_SCALAR is always part of it. */
 typedef uint32_t ek_kernels;
-#define EK_KERNELS_SCALAR     0x00000001u
-#define EK_KERNELS_SSE41      0x00000002u
-#define EK_KERNELS_AVX2       0x00000004u
-#define EK_KERNELS_AVXVNNI    0x00000008u
-#define EK_KERNELS_AVX512VNNI 0x00000010u
-#define EK_KERNELS_NEON       0x00000100u
-#define EK_KERNELS_DOTPROD    0x00000200u
-#define EK_KERNELS_I8MM       0x00000400u
-#define EK_KERNELS_DSP        0x00010000u
-#define EK_KERNELS_MVE        0x00020000u
+#define EK_KERNELS_SCALAR       0x00000001u
+#define EK_KERNELS_SSE41        0x00000002u
+#define EK_KERNELS_AVX2         0x00000004u
+#define EK_KERNELS_AVXVNNI      0x00000008u
+#define EK_KERNELS_AVX512VNNI   0x00000010u
+#define EK_KERNELS_NEON         0x00000100u
+#define EK_KERNELS_NEON_DOTPROD 0x00000200u
+#define EK_KERNELS_NEON_I8MM    0x00000400u
+#define EK_KERNELS_CORTEXM_DSP  0x00010000u
+#define EK_KERNELS_CORTEXM_MVE  0x00020000u
 /* Copy weights into the instance's memory in the kernels' own order, where the file holds another. */
-#define EK_REPACK             0x80000000u
+#define EK_REPACK               0x80000000u
 
 /* The sets that this build contains. */
 EK_API ek_kernels ek_kernels_built(void);
