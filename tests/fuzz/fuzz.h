@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* splitmix64. */
 typedef struct fuzz_random {
@@ -24,6 +25,15 @@ static inline uint64_t fuzz_next(fuzz_random *r)
 static inline uint32_t fuzz_below(fuzz_random *r, uint32_t limit)
 {
     return limit == 0 ? 0 : (uint32_t)(fuzz_next(r) % limit);
+}
+
+/* Any bytes, eight a step. */
+static inline void fuzz_fill(fuzz_random *r, uint8_t *data, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 8) {
+        const uint64_t word = fuzz_next(r);
+        memcpy(data + i, &word, bytes - i < 8 ? bytes - i : 8);
+    }
 }
 
 /* About as many multiply-accumulates as one run of a checked file takes. */

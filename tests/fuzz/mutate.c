@@ -7,6 +7,7 @@
  */
 #include "core/crc32.h"
 #include "core/format.h"
+#include "core/operator.h"
 #include "fuzz.h"
 
 #include <stdlib.h>
@@ -137,28 +138,11 @@ typedef struct op {
     uint32_t index;
 } op;
 
-/* Bytes of the parameters of an operator that this mutator looks into. */
+/* Bytes of the parameters, 0 for an operator that the runtime does not know. */
 static uint32_t params_size(uint8_t opcode)
 {
-    switch (opcode) {
-    case EK_OPCODE_QUANTIZE: return sizeof(ek_quantize_record);
-    case EK_OPCODE_DEQUANTIZE: return sizeof(ek_dequantize_record);
-    case EK_OPCODE_CONV2D: return sizeof(ek_conv2d_record);
-    case EK_OPCODE_DEPTHWISE_CONV2D: return sizeof(ek_depthwise_conv2d_record);
-    case EK_OPCODE_DENSE: return sizeof(ek_dense_record);
-    case EK_OPCODE_MATMUL: return sizeof(ek_matmul_record);
-    case EK_OPCODE_ADD: return sizeof(ek_add_record);
-    case EK_OPCODE_MUL: return sizeof(ek_mul_record);
-    case EK_OPCODE_MAX_POOL: return sizeof(ek_max_pool_record);
-    case EK_OPCODE_AVERAGE_POOL: return sizeof(ek_average_pool_record);
-    case EK_OPCODE_PRELU: return sizeof(ek_prelu_record);
-    case EK_OPCODE_SOFTMAX: return sizeof(ek_softmax_record);
-    case EK_OPCODE_TRANSPOSE: return sizeof(ek_transpose_record);
-    case EK_OPCODE_SLICE: return sizeof(ek_slice_record);
-    case EK_OPCODE_PAD: return sizeof(ek_pad_record);
-    case EK_OPCODE_CONCAT: return sizeof(ek_concat_record);
-    default: return 0;
-    }
+    const ek_operator *known = ek_operator_find(opcode);
+    return known == NULL ? 0 : known->param_bytes;
 }
 
 /* The operator at byte `at` of OPS; 0 behind the last one that makes sense. */
@@ -290,8 +274,7 @@ static void change_bytes(uint8_t *data, uint32_t size, fuzz_random *r)
         return;
     const uint32_t at = fuzz_below(r, size);
     const uint32_t length = 1 + fuzz_below(r, size - at < 64 ? size - at : 64);
-    for (uint32_t i = 0; i < length && at + i < size; i++)
-        data[at + i] = (uint8_t)fuzz_next(r);
+    fuzz_fill(r, data + at, length);
 }
 
 /* Mostly inside one tensor, of SPARSE ones mostly the values; else anywhere, tables included. */
@@ -647,8 +630,7 @@ static uint32_t grow_weights(parts *p, uint32_t bytes, fuzz_random *r)
         return 0;
     s->data = realloc(s->data, at + bytes + 8);
     memset(s->data + s->size, 0, at - s->size);
-    for (uint32_t i = 0; i < bytes + 8; i++)
-        s->data[at + i] = (uint8_t)fuzz_next(r);
+    fuzz_fill(r, s->data + at, bytes + 8);
     s->size = at + bytes;
     return at;
 }
@@ -683,6 +665,13 @@ static void fit_all_arrays(model *m, fuzz_random *r)
     }
 }
 
+/* Whether the tiles of INTERLEAVED weights can be counted. */
+static int has_tiles(const model *m, const ek_tensor_record *t)
+{
+    return t->encoding == EK_ENCODING_INTERLEAVED && dims_of(m, t) != NULL && t->rank >= 2 &&
+           elements_of(m, t) != 0 && t->tile_n != 0 && t->tile_k != 0;
+}
+
 /* Zeros behind the last channel and the last depth of INTERLEAVED weights. */
 static void clear_filling(const model *m, const ek_tensor_record *t)
 {
@@ -702,9 +691,9 @@ static void fit_sizes(model *m, fuzz_random *r)
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         ek_tensor_record *t = &m->tensors[i];
         uint64_t bytes = elements_of(m, t) * (t->dtype == EK_DTYPE_F32 ? 4u : 1u);
-        const uint32_t *d = dims_of(m, t);
-        if (t->encoding == EK_ENCODING_INTERLEAVED && d != NULL && t->rank >= 2 && d[0] != 0 &&
-            t->tile_n != 0 && t->tile_k != 0) {
+        const int tiled = has_tiles(m, t);
+        if (tiled) {
+            const uint32_t *d = dims_of(m, t);
             const uint64_t rows = ((uint64_t)d[0] + t->tile_n - 1) / t->tile_n * t->tile_n;
             bytes = rows * ((elements_of(m, t) / d[0] + t->tile_k - 1) / t->tile_k * t->tile_k);
         }
@@ -715,8 +704,7 @@ static void fit_sizes(model *m, fuzz_random *r)
             continue;
         if ((uint64_t)t->offset + bytes > s->size && bytes < MAX_BYTES / 16)
             t->offset = grow_weights(m->p, (uint32_t)bytes, r);
-        if (t->encoding == EK_ENCODING_INTERLEAVED && d != NULL && d[0] != 0 && t->tile_n != 0 &&
-            t->tile_k != 0 && t->offset <= s->size && t->bytes <= s->size - t->offset)
+        if (tiled && t->offset <= s->size && t->bytes <= s->size - t->offset)
             clear_filling(m, t);
     }
 }
@@ -775,8 +763,7 @@ static void fit_memory(model *m, fuzz_random *r)
     if (state > MAX_BYTES || state == s->size)
         return;
     s->data = realloc(s->data, state + 8);
-    for (uint32_t i = 0; i < state + 8; i++)
-        s->data[i] = (uint8_t)fuzz_next(r);
+    fuzz_fill(r, s->data, state + 8);
     s->size = m->p->header.state_bytes = state;
     m->p->header.required_features &= ~(uint64_t)EK_FEATURE_STATE;
     if (state != 0)
