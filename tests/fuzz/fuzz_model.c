@@ -18,7 +18,7 @@
  * takes to be cut into parts for threads. */
 #define MAX_MEMORY (1u << 18)
 #define MAX_WORK (1u << 15)
-#define MAX_RARE_WORK (1u << 19)
+#define MAX_RARE_WORK (1u << 20)
 
 static uint64_t executions, ran, statuses[64];
 static ek_kernels host_kernels; /* asked for once: in a virtual machine that takes microseconds */
@@ -70,6 +70,14 @@ static void backwards(void *context, ek_task task, void *argument, uint32_t coun
     const uint32_t threads = *(const uint32_t *)context;
     for (uint32_t i = count; i-- > 0;)
         task(argument, i, i % threads);
+}
+
+/* Every operator's output, too, has to be the same with all kernels. */
+static void watch(void *context, const ek_op_event *event)
+{
+    uint64_t *h = context;
+    if (event->done)
+        *h = *h * 31 + hash(event->data, event->bytes);
 }
 
 typedef struct buffers {
@@ -141,23 +149,26 @@ static void bind_all(ek_instance *net, const buffers *b)
 }
 
 /* With STATE two runs, as the second begins with what the first has left. The hash of all outputs,
- * 0 if this is too large to run. */
-static uint64_t run(const ek_model *model, ek_kernels kernels, uint32_t threads, buffers *b)
+ * of every operator if `watched`; 0 if this is too large to run. */
+static uint64_t run(const ek_model *model, ek_kernels kernels, uint32_t threads, int watched,
+                    buffers *b)
 {
     const size_t bytes = ek_memory_needed(model, kernels, threads);
     if (bytes == 0 || bytes > MAX_MEMORY)
         return 0;
     uint8_t *memory = allocate(bytes);
     memset(memory, 0xA5, bytes);
+    uint64_t h = 1;
     const ek_config config = {.kernels = kernels,
                               .threads = threads,
                               .parallel_for = backwards,
-                              .parallel_context = &threads};
+                              .parallel_context = &threads,
+                              .on_op = watched ? watch : NULL,
+                              .on_op_context = &h};
     ek_instance *net;
     if (ek_create(&net, model, &config, memory, bytes) != EK_OK)
         abort();
     bind_all(net, b);
-    uint64_t h = 1;
     for (uint32_t i = 0; i < fuzz_runs(model->bytes); i++) {
         if (ek_run(net) != EK_OK)
             abort();
@@ -199,8 +210,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     statuses[status]++;
     if (status == EK_OK && is_small(&model, file, &r)) {
         buffers b = make_buffers(&model, &r);
-        const uint64_t scalar = run(&model, EK_KERNELS_SCALAR, 1, &b);
-        const uint64_t other = run(&model, other_kernels(&r), 1 + fuzz_below(&r, 4), &b);
+        const int watched = fuzz_below(&r, 2) != 0;
+        const uint64_t scalar = run(&model, EK_KERNELS_SCALAR, 1, watched, &b);
+        const uint64_t other = run(&model, other_kernels(&r), 1 + fuzz_below(&r, 4), watched, &b);
         if (scalar != 0 && other != 0 && scalar != other) {
             fprintf(stderr, "fuzz: kernel sets differ\n");
             abort();

@@ -186,6 +186,21 @@ static int pick_op(const model *m, fuzz_random *r, op *out)
     return 0;
 }
 
+/* The window of an operator that has one: strides, dilations and pads, as in ek_conv2d_record. */
+static uint16_t *window_of(const op *o)
+{
+    uint8_t *params = o->params;
+    switch (o->record->opcode) {
+    case EK_OPCODE_CONV2D: return (void *)(params + offsetof(ek_conv2d_record, stride_h));
+    case EK_OPCODE_DEPTHWISE_CONV2D:
+        return (void *)(params + offsetof(ek_depthwise_conv2d_record, stride_h));
+    case EK_OPCODE_MAX_POOL: return (void *)(params + offsetof(ek_max_pool_record, stride_h));
+    case EK_OPCODE_AVERAGE_POOL:
+        return (void *)(params + offsetof(ek_average_pool_record, stride_h));
+    default: return NULL;
+    }
+}
+
 static ek_tensor_record *input_of(const model *m, const op *o, uint32_t i)
 {
     return &m->tensors[o->tensors[i]];
@@ -277,6 +292,151 @@ static void change_bytes(uint8_t *data, uint32_t size, fuzz_random *r)
     fuzz_fill(r, data + at, length);
 }
 
+/* More room at the end of WEIGHTS, filled with noise; its offset. Pointers into it change. */
+static uint32_t grow_weights(parts *p, uint32_t bytes, fuzz_random *r)
+{
+    part *s = &p->section[EK_SECTION_WEIGHTS];
+    const uint32_t at = align64(s->size);
+    if (bytes > MAX_BYTES || at > MAX_BYTES)
+        return 0;
+    s->data = realloc(s->data, at + bytes + 8);
+    memset(s->data + s->size, 0, at - s->size);
+    fuzz_fill(r, s->data + at, bytes + 8);
+    s->size = at + bytes;
+    return at;
+}
+
+/* Room for `bytes` new bytes of a tensor: in its place if they fit there, else at the end. */
+static uint8_t *place_weights(model *m, ek_tensor_record *t, uint32_t bytes, fuzz_random *r)
+{
+    const part *s = &m->p->section[EK_SECTION_WEIGHTS];
+    if (bytes > t->bytes || t->offset % 4 != 0 || t->offset > s->size ||
+        bytes > s->size - t->offset)
+        t->offset = grow_weights(m->p, bytes, r);
+    t->bytes = bytes;
+    return s->data + t->offset;
+}
+
+/* Appends a gap to a stream of bits, lowest first: symbols of all ones, then the rest. */
+static void put_gap(uint8_t *stream, uint32_t *bits, uint32_t gap, uint32_t gap_bits)
+{
+    const uint32_t skip = (1u << gap_bits) - 1;
+    uint32_t symbol;
+    do {
+        symbol = gap < skip ? gap : skip;
+        for (uint32_t b = 0; b < gap_bits; b++, ++*bits)
+            stream[*bits / 8] |= (uint8_t)((symbol >> b & 1) << *bits % 8);
+        gap -= symbol;
+    } while (symbol == skip);
+}
+
+/* SPARSE weights of the tensor's shape and tiles, one of `spread` of them not zero. */
+static void store_sparse(model *m, ek_tensor_record *t, fuzz_random *r)
+{
+    const uint32_t *d = dims_of(m, t);
+    const uint64_t elements = elements_of(m, t);
+    if (d == NULL || t->rank < 2 || elements == 0 || elements > MAX_BYTES / 16 ||
+        t->tile_k < 1 || t->tile_k > EK_FORMAT_MAX_GAP_BITS)
+        return;
+    const uint32_t depth = (uint32_t)elements / d[0], rows = t->tile_n == 0 ? d[0] : t->tile_n;
+    const uint32_t tiles = (d[0] + rows - 1) / rows, spread = 1 + fuzz_below(r, 20);
+    const uint32_t table_bytes = tiles * (uint32_t)sizeof(ek_sparse_tile);
+    ek_sparse_tile *table = calloc(tiles, sizeof *table);
+    uint8_t *gaps = calloc(1, elements + tiles), *values = malloc(elements);
+    uint32_t bits = 0, count = 0;
+    for (uint32_t i = 0, gap = 0; i < elements; i++, gap++) {
+        if (i % (rows * depth) == 0) {
+            bits = (bits + 7) / 8 * 8;
+            table[i / (rows * depth)] = (ek_sparse_tile){table_bytes + bits / 8, count};
+            gap = 0;
+        }
+        if (fuzz_below(r, spread) != 0)
+            continue;
+        put_gap(gaps, &bits, gap, t->tile_k);
+        values[count++] = (uint8_t)fuzz_next(r);
+        gap = UINT32_MAX; /* 0 at the next element */
+    }
+    const uint32_t gap_bytes = (bits + 7) / 8;
+    for (uint32_t i = 0; i < tiles; i++)
+        table[i].values += table_bytes + gap_bytes;
+    uint8_t *to = place_weights(m, t, table_bytes + gap_bytes + count, r);
+    memcpy(to, table, table_bytes);
+    memcpy(to + table_bytes, gaps, gap_bytes);
+    memcpy(to + table_bytes + gap_bytes, values, count);
+    free(table);
+    free(gaps);
+    free(values);
+}
+
+/* Stores weights in another way or in other tiles, as new values; fit_sizes gives them room. */
+static void change_encoding(model *m, fuzz_random *r)
+{
+    ek_tensor_record *t = m->tensors + fuzz_below(r, m->tensor_count);
+    if (m->tensor_count == 0 || t->region != EK_REGION_READONLY || t->rank < 2)
+        return;
+    t->encoding = (uint8_t)fuzz_below(r, 3);
+    t->tile_n = t->tile_k = 0;
+    switch (t->encoding) {
+    case EK_ENCODING_INTERLEAVED:
+        m->p->header.required_features |= EK_FEATURE_INTERLEAVED_WEIGHTS;
+        t->tile_n = (uint8_t)(1u << fuzz_below(r, 7));
+        t->tile_k = (uint8_t)(1u << fuzz_below(r, 5));
+        break;
+    case EK_ENCODING_SPARSE:
+        m->p->header.required_features |= EK_FEATURE_SPARSE_WEIGHTS;
+        t->tile_n = (uint8_t)(fuzz_below(r, 4) == 0 ? 0 : 1u << fuzz_below(r, 7));
+        t->tile_k = (uint8_t)(1 + fuzz_below(r, EK_FORMAT_MAX_GAP_BITS));
+        store_sparse(m, t, r);
+        return;
+    default: break;
+    }
+    t->offset = UINT32_MAX;
+}
+
+/* Gives a tensor of WEIGHTS a scale for each index of one dimension. */
+static void add_axis_quant(model *m, fuzz_random *r)
+{
+    ek_tensor_record *t = m->tensors + fuzz_below(r, m->tensor_count);
+    const uint32_t *d = m->tensor_count == 0 ? NULL : dims_of(m, t);
+    if (d == NULL || t->region != EK_REGION_READONLY || t->rank == 0)
+        return;
+    const uint32_t axis = fuzz_below(r, t->rank), count = d[axis];
+    if (count > 1024 || m->quant_count >= EK_NO_QUANT)
+        return;
+    const uint32_t at = grow_weights(m->p, 8 * count, r);
+    uint8_t *arrays = m->p->section[EK_SECTION_WEIGHTS].data + at;
+    for (uint32_t i = 0; i < count; i++) {
+        const float scale = ordinary_scale(r);
+        memcpy(arrays + 4 * i, &scale, sizeof scale);
+    }
+    if (fuzz_below(r, 8) != 0)
+        memset(arrays + 4 * count, 0, 4 * count);
+    t->quant = (uint16_t)m->quant_count;
+    part *s = &m->p->section[EK_SECTION_QUANTS];
+    const ek_quant_record record = {
+        .granularity = EK_GRANULARITY_AXIS, .axis = (uint8_t)axis, .scales = at};
+    s->size = m->quant_count * (uint32_t)sizeof record;
+    s->data = realloc(s->data, s->size + sizeof record + 8);
+    memcpy(s->data + s->size, &record, sizeof record);
+    memset(s->data + s->size + sizeof record, 0, 8);
+    s->size += (uint32_t)sizeof record;
+    *m = model_of(m->p);
+}
+
+/* Characters of every length in a name, and bytes that are none. */
+static void change_name(model *m, fuzz_random *r)
+{
+    static const char *const texts[] = {
+        "\xC3\xA9",     "\xE2\x82\xAC",     "\xF0\x9F\x98\x80", "\xE0\xA0\x80",
+        "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC0\x80",         "\xE2\x28\xA1",
+    };
+    part *s = &m->p->section[EK_SECTION_STRINGS];
+    const char *text = texts[fuzz_below(r, sizeof texts / sizeof texts[0])];
+    const uint32_t length = (uint32_t)strlen(text), at = fuzz_below(r, s->size);
+    if (length < s->size - at)
+        memcpy(s->data + at, text, length);
+}
+
 /* Mostly inside one tensor, of SPARSE ones mostly the values; else anywhere, tables included. */
 static void change_weights(model *m, fuzz_random *r)
 {
@@ -306,7 +466,7 @@ static void change_quant(model *m, fuzz_random *r)
         q->scale = ordinary_scale(r);
 }
 
-static void change_window(uint16_t window[8], fuzz_random *r)
+static void change_window(uint16_t *window, fuzz_random *r)
 {
     const uint32_t i = fuzz_below(r, 8);
     window[i] = (uint16_t)(i < 4 ? 1 + fuzz_below(r, 4) : fuzz_below(r, 6));
@@ -339,21 +499,19 @@ static void change_params(model *m, fuzz_random *r)
     case EK_OPCODE_CONV2D: {
         ek_conv2d_record *p = o.params;
         if (fuzz_below(r, 4))
-            change_window(&p->stride_h, r);
+            change_window(window_of(&o), r);
         else
             change_clamp(&p->lo, &p->hi, r);
         break;
     }
-    case EK_OPCODE_DEPTHWISE_CONV2D: {
-        ek_depthwise_conv2d_record *p = o.params;
-        change_window(&p->stride_h, r);
+    case EK_OPCODE_DEPTHWISE_CONV2D:
+        change_window(window_of(&o), r);
         break;
-    }
     case EK_OPCODE_MAX_POOL:
     case EK_OPCODE_AVERAGE_POOL: {
         ek_max_pool_record *p = o.params; /* both begin the same */
         if (fuzz_below(r, 2))
-            change_window(&p->stride_h, r);
+            change_window(window_of(&o), r);
         else
             *(fuzz_below(r, 2) ? &p->kernel_h : &p->kernel_w) = (uint16_t)(1 + fuzz_below(r, 5));
         break;
@@ -379,8 +537,12 @@ static void change_params(model *m, fuzz_random *r)
         p->axis = fuzz_below(r, rank);
         break;
     }
+    case EK_OPCODE_QUANTIZE: {
+        ek_quantize_record *p = o.params;
+        shuffle(fuzz_below(r, 2) ? p->perm : p->raw_perm, rank, r);
+        break;
+    }
     case EK_OPCODE_TRANSPOSE:
-    case EK_OPCODE_QUANTIZE:
     case EK_OPCODE_DEQUANTIZE:
         shuffle(o.params, rank, r);
         break;
@@ -392,8 +554,10 @@ static void change_params(model *m, fuzz_random *r)
 
 static void change_dim(model *m, fuzz_random *r)
 {
+    static const uint32_t limits[] = {9, 9, 9, 9, 9, 9, 70, 70, 3000};
+    const uint32_t i = fuzz_below(r, 64) == 0 ? 8 : fuzz_below(r, 8);
     if (m->dim_count != 0)
-        m->dims[fuzz_below(r, m->dim_count)] = 1 + fuzz_below(r, fuzz_below(r, 4) ? 9 : 70);
+        m->dims[fuzz_below(r, m->dim_count)] = 1 + fuzz_below(r, limits[i]);
 }
 
 /* Lets an operator read another tensor, or write one: mostly one of the same shape and type. */
@@ -501,13 +665,12 @@ static void fit_conv(const model *m, const op *o, const uint32_t *x, uint32_t *w
             p->groups = 1;
         w[0] = y[3];
         w[3] = x[3] / p->groups;
-        fit_window(x, y, w[1], w[2], &p->stride_h);
+        fit_window(x, y, w[1], w[2], window_of(o));
     }
     if (o->record->opcode == EK_OPCODE_DEPTHWISE_CONV2D && wt->rank == 3) {
-        const ek_depthwise_conv2d_record *p = o->params;
         y[3] = x[3] == 0 ? 1 : (y[3] + x[3] - 1) / x[3] * x[3];
         w[2] = y[3];
-        fit_window(x, y, w[0], w[1], &p->stride_h);
+        fit_window(x, y, w[0], w[1], window_of(o));
     }
 }
 
@@ -582,7 +745,7 @@ static void fit_shapes(const model *m)
         case EK_OPCODE_AVERAGE_POOL:
             if (xt->rank == 4) {
                 const ek_max_pool_record *p = o.params;
-                fit_window(x, y, p->kernel_h, p->kernel_w, &p->stride_h);
+                fit_window(x, y, p->kernel_h, p->kernel_w, window_of(&o));
                 y[3] = x[3];
             }
             break;
@@ -619,20 +782,6 @@ static void fit_reshapes(const model *m)
             y[i] = 1;
         y[yt->rank - 1] = (uint32_t)wanted;
     }
-}
-
-/* More room at the end of WEIGHTS, filled with noise; its offset. Pointers into it change. */
-static uint32_t grow_weights(parts *p, uint32_t bytes, fuzz_random *r)
-{
-    part *s = &p->section[EK_SECTION_WEIGHTS];
-    const uint32_t at = align64(s->size);
-    if (bytes > MAX_BYTES || at > MAX_BYTES)
-        return 0;
-    s->data = realloc(s->data, at + bytes + 8);
-    memset(s->data + s->size, 0, at - s->size);
-    fuzz_fill(r, s->data + at, bytes + 8);
-    s->size = at + bytes;
-    return at;
 }
 
 /* Arrays of the output channels that do not fit any more are made anew. */
@@ -700,9 +849,14 @@ static void fit_sizes(model *m, fuzz_random *r)
         if (t->encoding != EK_ENCODING_SPARSE && bytes <= INT32_MAX)
             t->bytes = (uint32_t)bytes;
         const part *s = &m->p->section[EK_SECTION_WEIGHTS];
-        if (t->region != EK_REGION_READONLY || t->encoding == EK_ENCODING_SPARSE)
+        if (t->region != EK_REGION_READONLY)
             continue;
-        if ((uint64_t)t->offset + bytes > s->size && bytes < MAX_BYTES / 16)
+        if (t->encoding == EK_ENCODING_SPARSE) {
+            if (fuzz_below(r, 4) == 0)
+                store_sparse(m, t, r);
+            continue;
+        }
+        if ((uint64_t)t->offset + bytes > s->size && bytes < MAX_BYTES / 8)
             t->offset = grow_weights(m->p, (uint32_t)bytes, r);
         if (tiled && t->offset <= s->size && t->bytes <= s->size - t->offset)
             clear_filling(m, t);
@@ -831,14 +985,16 @@ static void make_consistent(parts *p, fuzz_random *r)
 static void mutate_parts(parts *p, fuzz_random *r)
 {
     model m = model_of(p);
-    switch (fuzz_below(r, 16)) {
-    case 0: case 1: case 2: change_weights(&m, r); break;
+    switch (fuzz_below(r, 17)) {
+    case 0: change_encoding(&m, r); break;
+    case 1: case 2: change_weights(&m, r); break;
     case 3: case 4: change_quant(&m, r); break;
     case 5: case 6: case 7: case 8: change_params(&m, r); break;
     case 9: case 10: change_dim(&m, r); break;
     case 11: case 12: change_edge(&m, r); break;
     case 13: change_region(&m, r); break;
     case 14: swap_ops(&m, r); break;
+    case 15: fuzz_below(r, 2) ? add_axis_quant(&m, r) : change_name(&m, r); break;
     default:
         switch (fuzz_below(r, 4)) {
         case 0: change_section(p, r); break;
