@@ -148,35 +148,45 @@ static void bind_all(ek_instance *net, const buffers *b)
     }
 }
 
-/* With STATE two runs, as the second begins with what the first has left. The hash of all outputs,
- * of every operator if `watched`; 0 if this is too large to run. */
-static uint64_t run(const ek_model *model, ek_kernels kernels, uint32_t threads, int watched,
-                    buffers *b)
+/* How to compute a model, and what has come out of it. */
+typedef struct attempt {
+    ek_kernels kernels;
+    uint32_t threads;
+    int watched;      /* the hash covers every operator */
+    uint8_t *memory;  /* owned */
+    ek_instance *net; /* in `memory` */
+    uint64_t hash;
+} attempt;
+
+/* Plans and, where the memory is not too large, prepares; 0 if it is. */
+static int create(attempt *a, const ek_model *model)
 {
-    const size_t bytes = ek_memory_needed(model, kernels, threads);
+    const size_t bytes = ek_memory_needed(model, a->kernels, a->threads);
     if (bytes == 0 || bytes > MAX_MEMORY)
         return 0;
-    uint8_t *memory = allocate(bytes);
-    memset(memory, 0xA5, bytes);
-    uint64_t h = 1;
-    const ek_config config = {.kernels = kernels,
-                              .threads = threads,
+    a->memory = allocate(bytes);
+    memset(a->memory, 0xA5, bytes);
+    const ek_config config = {.kernels = a->kernels,
+                              .threads = a->threads,
                               .parallel_for = backwards,
-                              .parallel_context = &threads,
-                              .on_op = watched ? watch : NULL,
-                              .on_op_context = &h};
-    ek_instance *net;
-    if (ek_create(&net, model, &config, memory, bytes) != EK_OK)
+                              .parallel_context = &a->threads,
+                              .on_op = a->watched ? watch : NULL,
+                              .on_op_context = &a->hash};
+    if (ek_create(&a->net, model, &config, a->memory, bytes) != EK_OK)
         abort();
-    bind_all(net, b);
+    return 1;
+}
+
+/* With STATE two runs, as the second begins with what the first has left. */
+static void run(attempt *a, const ek_model *model, const buffers *b)
+{
+    bind_all(a->net, b);
     for (uint32_t i = 0; i < fuzz_runs(model->bytes); i++) {
-        if (ek_run(net) != EK_OK)
+        if (ek_run(a->net) != EK_OK)
             abort();
         for (uint32_t k = b->inputs; k < b->count; k++)
-            h = h * 31 + hash(b->data[k], b->bytes[k]);
+            a->hash = a->hash * 31 + hash(b->data[k], b->bytes[k]);
     }
-    free(memory);
-    return h;
 }
 
 static ek_kernels other_kernels(fuzz_random *r)
@@ -198,6 +208,30 @@ static int is_small(const ek_model *model, const uint8_t *file, fuzz_random *r)
     return bytes <= MAX_MEMORY && fuzz_work(file) <= limit;
 }
 
+/* Scalar and other kernels must give the same. Models too large to run are planned and prepared. */
+static void compute(const ek_model *model, const uint8_t *file, fuzz_random *r)
+{
+    const int watched = fuzz_below(r, 2) != 0, small = is_small(model, file, r);
+    attempt scalar = {.kernels = EK_KERNELS_SCALAR, .threads = 1, .watched = watched};
+    attempt other = {
+        .kernels = other_kernels(r), .threads = 1 + fuzz_below(r, 4), .watched = watched};
+    const int created = create(&scalar, model), both = create(&other, model) && created;
+    if (small && created) {
+        buffers b = make_buffers(model, r);
+        run(&scalar, model, &b);
+        ran++;
+        if (both)
+            run(&other, model, &b);
+        if (both && scalar.hash != other.hash) {
+            fprintf(stderr, "fuzz: kernel sets differ\n");
+            abort();
+        }
+        free_buffers(&b);
+    }
+    free(scalar.memory);
+    free(other.memory);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     executions++;
@@ -208,18 +242,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ek_model model;
     const ek_status status = ek_open(&model, file, size, 0);
     statuses[status]++;
-    if (status == EK_OK && is_small(&model, file, &r)) {
-        buffers b = make_buffers(&model, &r);
-        const int watched = fuzz_below(&r, 2) != 0;
-        const uint64_t scalar = run(&model, EK_KERNELS_SCALAR, 1, watched, &b);
-        const uint64_t other = run(&model, other_kernels(&r), 1 + fuzz_below(&r, 4), watched, &b);
-        if (scalar != 0 && other != 0 && scalar != other) {
-            fprintf(stderr, "fuzz: kernel sets differ\n");
-            abort();
-        }
-        ran += scalar != 0;
-        free_buffers(&b);
-    }
+    if (status == EK_OK)
+        compute(&model, file, &r);
     free(file);
     return 0;
 }
