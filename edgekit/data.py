@@ -5,7 +5,7 @@ A `Dataset` is opened once and streamed as often as needed, a batch at a time; n
 of any array is in memory (labels excepted). Nothing here executes what a file contains: pickled
 objects are refused before they are read.
 
-DATA is *raw* where preprocessing is given (`Preprocessing`): the model then sees
+DATA is *raw* where preprocessing is given or a file records it (`Preprocessing`): the model then sees
 `f32(f32(x - mean) / std)` in its own layout.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -23,6 +23,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from edgekit.errors import DataError
+from edgekit.format.schema import SCALE_MAX, SCALE_MIN
 
 Layout = Literal["nchw", "nhwc"]
 DataSource = str | PathLike[str] | np.ndarray | Mapping[str, np.ndarray]
@@ -75,6 +76,24 @@ class InputSpec:
             return "nhwc"
         return "nchw"
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether neither `layout` nor the shape of an image tells which dimension holds its channels."""
+        return self.layout is None and len(self.shape) == 4 and len(set(self.shape[1:])) == 1 and self.shape[1] > 1
+
+    def told_layout(self) -> Layout:
+        """`own_layout`, where that is more than a guess.
+
+        Raises:
+            DataError: it is not.
+        """
+        if self.ambiguous:
+            raise DataError(
+                f"input '{self.name}' {list(self.shape)}: neither its shape nor the model tells nchw from nhwc; give data "
+                "in its own layout without --input-layout, and one number for --input-mean and --input-std"
+            )
+        return self.own_layout
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -82,14 +101,20 @@ class Preprocessing:
 
     Attributes:
         layout: dimension order of raw images; None where it is the model's own.
-        mean, std: one number or one per channel.
+        mean, std: one number or one per channel; std is positive.
         dtype: element type of the raw data on the device; None to take that of calibration data.
+        perm: as a file records it: dimension i of the model's input is raw dimension perm[i]. None where
+            `layout` says so.
+        axis: as a file records it: the dimension of the model's input that holds channels. None where the
+            input itself tells.
     """
 
     layout: Layout | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     dtype: Literal["uint8", "int8"] | None = None
+    perm: tuple[int, ...] | None = None
+    axis: int | None = None
 
     def __post_init__(self) -> None:
         if self.layout not in (None, "nchw", "nhwc"):
@@ -99,8 +124,8 @@ class Preprocessing:
         for option, values in (("--input-mean", self.mean), ("--input-std", self.std)):
             if values is not None and not (len(values) and np.all(np.isfinite(_float32(values)))):
                 raise DataError(f"{option} {values}: must be finite numbers")
-        if self.std is not None and 0 in _float32(self.std):
-            raise DataError(f"--input-std {self.std}: must not be zero")
+        if self.std is not None and not all(SCALE_MIN <= std <= SCALE_MAX for std in _float32(self.std).tolist()):
+            raise DataError(f"--input-std {self.std}: must be positive, from 2^-96 to 2^64")
 
     @classmethod
     def parse(
@@ -120,14 +145,39 @@ class Preprocessing:
 
     def raw_perm(self, spec: InputSpec) -> tuple[int, ...]:
         """Model dimension i is raw dimension `raw_perm[i]`, batch included."""
-        own = spec.own_layout
-        if len(spec.shape) != 4 or self.layout is None or self.layout == own:
+        if self.perm is not None:
+            return self.perm
+        if len(spec.shape) != 4 or self.layout is None or self.layout == spec.told_layout():
             return tuple(range(len(spec.shape)))
-        return (0, 3, 1, 2) if own == "nchw" else (0, 2, 3, 1)
+        return (0, 3, 1, 2) if spec.own_layout == "nchw" else (0, 2, 3, 1)
+
+    def raw_layout(self, spec: InputSpec) -> Layout | None:
+        """The layout of raw data for an image; None for another input, and where nothing tells it."""
+        if len(spec.shape) != 4:
+            return None
+        return self.layout or (None if spec.ambiguous else spec.own_layout)
+
+    def check_agrees(self, recorded: Preprocessing, spec: InputSpec) -> None:
+        """Holds what is given to what a file records for that input.
+
+        Raises:
+            DataError: layout, mean or std is given and another one is recorded.
+        """
+        if self.layout is not None and len(spec.shape) == 4 and self.layout != recorded.layout:
+            raise _contradiction("--input-layout", self.layout, recorded.layout or "none, but the model's own")
+        given = Preprocessing(None, self.mean, self.std, axis=recorded.axis).per_channel(spec)
+        known = recorded.per_channel(spec)
+        for option, values, a, b in zip(("--input-mean", "--input-std"), (self.mean, self.std), given, known, strict=True):
+            if values is not None and np.any(a != b):  # one number is compared with all
+                raise _contradiction(option, _listed(_float32(values)), _listed(b))
+
+    def channel_axis(self, spec: InputSpec) -> int:
+        """The dimension of the model's input along which mean and std run."""
+        return spec.channel_axis if self.axis is None else self.axis
 
     def per_channel(self, spec: InputSpec) -> tuple[np.ndarray, np.ndarray]:
         """mean, std: float32[1], or float32[C] where either differs by channel."""
-        channels = spec.shape[spec.channel_axis] if spec.shape else 1
+        channels = spec.shape[self.channel_axis(spec)] if spec.shape else 1
         arrays = []
         for option, values, default in (("--input-mean", self.mean, 0.0), ("--input-std", self.std, 1.0)):
             array = np.asarray(values if values is not None else (default,), np.float32).reshape(-1)
@@ -136,6 +186,8 @@ class Preprocessing:
                     f"{option}: {array.size} values, but input '{spec.name}' {list(spec.shape)} has "
                     f"{channels} channels; give one number or one per channel"
                 )
+            if array.size > 1 and self.axis is None:
+                spec.told_layout()
             arrays.append(array)
         mean, std = np.broadcast_arrays(*arrays)
         return mean.copy(), std.copy()
@@ -144,7 +196,8 @@ class Preprocessing:
         """f32(f32(x - mean) / std) of an array in the model's own layout."""
         mean, std = self.per_channel(spec)
         shape = [1] * x.ndim
-        shape[spec.channel_axis] = -1
+        if shape:
+            shape[self.channel_axis(spec)] = -1
         x = _float32(x)
         with np.errstate(over="ignore"):
             if self.mean is not None:
@@ -179,11 +232,13 @@ class Dataset:
         labels: np.ndarray | None,
         preprocessing: Preprocessing,
         limit: int | None = None,
+        recorded: Mapping[str, Preprocessing] | None = None,
     ) -> None:
         self.specs = tuple(specs)
         self.labels = labels
         self._arrays = dict(arrays)
-        self._preprocessing = preprocessing
+        self._recorded = dict(recorded or {})
+        self._preprocessing = {s.name: self._in_force(s, preprocessing) for s in self.specs}
         self._size = self.specs[0].batch if self.specs else 1
         total = _common_length(arrays, self.specs)
         self.samples = total if limit is None else min(total, limit)
@@ -195,29 +250,53 @@ class Dataset:
         """Element type of the stored array for input `name`."""
         return self._arrays[name].dtype
 
-    def batches(self) -> Iterator[Batch]:
+    @property
+    def raw(self) -> frozenset[str]:
+        """The inputs whose stored array is raw data of the recorded element type."""
+        return frozenset(name for name, known in self._recorded.items() if self.dtype(name) == known.dtype)
+
+    def batches(self, as_stored: Collection[str] = ()) -> Iterator[Batch]:
         """All samples in order as the model's own float32 inputs.
+
+        Args:
+            as_stored: inputs that keep the stored element type, in the layout that is recorded for raw data
+                or else the stored one; singleton dimensions are added.
 
         Raises:
             DataError: a sample holds NaN or Inf.
         """
         for first, count, chunk in self._chunks():
-            yield Batch({s.name: self._to_model(s, chunk[s.name], first) for s in self.specs}, first, count, self._size)
+            arrays = {
+                s.name: self._stored(s, chunk[s.name]) if s.name in as_stored else self._to_model(s, chunk[s.name], first)
+                for s in self.specs
+            }
+            yield Batch(arrays, first, count, self._size)
 
     def raw_batches(self) -> Iterator[Batch]:
-        """The same, as stored: element type and layout are the file's, singleton dimensions added."""
-        for first, count, chunk in self._chunks():
-            arrays = {s.name: chunk[s.name].reshape(s.batch, *self._plans[s.name][0]) for s in self.specs}
-            yield Batch(arrays, first, count, self._size)
+        """`batches` with all inputs as stored."""
+        return self.batches([s.name for s in self.specs])
+
+    def _in_force(self, spec: InputSpec, given: Preprocessing) -> Preprocessing | None:
+        """How the array of an input becomes the model's own; None where it is that already. What is given and
+        what is recorded agree, see `Preprocessing.check_agrees`."""
+        array, known = self._arrays[spec.name], self._recorded.get(spec.name)
+        applies = given.applies_to(spec, len(self.specs))
+        if known is None:
+            return given if applies else None
+        if applies or array.dtype == known.dtype:
+            return known
+        if array.dtype.kind == "f":
+            return None
+        raise DataError(f"{array.where}: input '{spec.name}' takes raw {known.dtype} or float32, the data is {array.dtype}; convert it")
 
     def _plan(self, spec: InputSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(shape of a raw sample, permutation from raw batch to model batch)."""
         array = self._arrays[spec.name]
-        active = self._preprocessing.applies_to(spec, len(self.specs))
-        layout = array.layout or (self._preprocessing.layout if active else None)
+        active = self._preprocessing[spec.name]
+        layout = array.layout or (active.layout if active else None)
         if active:
-            self._preprocessing.per_channel(spec)  # refuses a wrong number of channels early
-        perm = Preprocessing(layout).raw_perm(spec)
+            active.per_channel(spec)  # refuses a wrong number of channels early
+        perm = active.raw_perm(spec) if active and array.layout is None else Preprocessing(layout).raw_perm(spec)
         raw = tuple(spec.shape[perm.index(i)] for i in range(1, len(perm)))
         if _squeeze(array.shape[1:]) != _squeeze(raw):
             raise DataError(_shape_message(array, spec, raw, layout))
@@ -233,14 +312,20 @@ class Dataset:
             readers[spec.name] = array.chunks(spec.batch, total)
         for first in range(0, self.samples, self._size):
             count = min(self._size, self.samples - first)
-            chunk = {s.name: _fill(next(readers[s.name]), s.batch) for s in self.specs}
+            chunk = {s.name: fill(next(readers[s.name]), s.batch) for s in self.specs}
             yield first, count, chunk
+
+    def _stored(self, spec: InputSpec, chunk: np.ndarray) -> np.ndarray:
+        raw, perm = self._plans[spec.name]
+        x = chunk.reshape(spec.batch, *raw)
+        known = self._recorded.get(spec.name)
+        return x if known is None else x.transpose(perm).transpose(np.argsort(known.raw_perm(spec)))
 
     def _to_model(self, spec: InputSpec, chunk: np.ndarray, first: int) -> np.ndarray:
         raw, perm = self._plans[spec.name]
         x = chunk.reshape(spec.batch, *raw).transpose(perm) if spec.shape else chunk.reshape(())
-        if self._preprocessing.applies_to(spec, len(self.specs)):
-            x = self._preprocessing.normalize(x, spec)
+        if preprocessing := self._preprocessing[spec.name]:
+            x = preprocessing.normalize(x, spec)
         x = np.asarray(_float32(x), order="C")
         if not np.isfinite(x).all():
             bad = np.argwhere(~np.isfinite(x))[0]
@@ -257,6 +342,7 @@ def open_data(
     specs: Sequence[InputSpec],
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
+    recorded: Mapping[str, Preprocessing] | None = None,
 ) -> Dataset:
     """Opens DATA for a model.
 
@@ -265,6 +351,8 @@ def open_data(
         specs: the model's inputs.
         preprocessing: given where DATA is raw.
         limit: use at most this many samples.
+        recorded: input -> what the model's file says of its raw data. An array of that element type is raw, a
+            float array the model's own input; where `preprocessing` is given any array is raw.
 
     Raises:
         DataError: missing, damaged or hostile file; arrays that do not fit the inputs.
@@ -280,7 +368,7 @@ def open_data(
         arrays = {k: _Memory(where, k, np.asarray(v)) for k, v in named.items()}
     labels = arrays.pop(LABELS, None) if LABELS not in {s.name for s in specs} else None
     chosen = _match(arrays, specs, where)
-    dataset = Dataset(specs, chosen, None, preprocessing, limit)
+    dataset = Dataset(specs, chosen, None, preprocessing, limit, recorded)
     if labels is not None:
         dataset.labels = _read_labels(labels, _common_length(chosen, specs))[: dataset.samples]
     return dataset
@@ -542,10 +630,10 @@ def _pillow() -> Any:
     return Image
 
 
-def _fill(chunk: np.ndarray, batch: int) -> np.ndarray:
-    """`chunk` brought to `batch` samples by repeating its last one."""
-    missing = batch - chunk.shape[0]
-    return chunk if missing <= 0 else np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
+def fill(chunk: np.ndarray, batch: int) -> np.ndarray:
+    """`chunk`, not empty, brought to a multiple of `batch` samples by repeating its last one."""
+    missing = -chunk.shape[0] % batch
+    return chunk if missing == 0 else np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
 
 
 def _squeeze(shape: Sequence[int]) -> tuple[int, ...]:
@@ -560,12 +648,21 @@ def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout:
     )
     if _squeeze(array.shape) == _squeeze(raw):
         return message + "; add a leading sample axis"
-    for other in ("nhwc", "nchw"):
+    for other in () if spec.ambiguous else ("nhwc", "nchw"):
         perm = Preprocessing(other).raw_perm(spec)
         turned = tuple(spec.shape[perm.index(i)] for i in range(1, len(perm)))
         if other != layout and _squeeze(array.shape[1:]) == _squeeze(turned):
             return message + f"; it fits with --input-layout {other}"
     return message + "; reshape the data"
+
+
+def _contradiction(option: str, given: str, known: str) -> DataError:
+    return DataError(f"{option} {given}: the file records {known}; leave the option out, or convert again with it")
+
+
+def _listed(values: np.ndarray) -> str:
+    """Shortest texts that read back as the same binary32 numbers."""
+    return ",".join(str(v).removesuffix(".0") for v in values)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

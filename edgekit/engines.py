@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgekit.data import Dataset, DataSource, InputSpec, Preprocessing, open_data
+from edgekit.data import Dataset, DataSource, InputSpec, Layout, Preprocessing, open_data
 from edgekit.errors import DataError, InputError, ModelError, first_line
 from edgekit.format.reader import read
-from edgekit.program import Quantize
+from edgekit.format.schema import Dtype, RawLayout
+from edgekit.program import Program, Quantize
 from edgekit.reference.io import dequantize, look_up_raw
 from edgekit.runtime.model import Model, Port
 
@@ -32,10 +34,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Feed:
-    """DATA in the form that an engine takes."""
+    """DATA in the form that an engine takes: the inputs in `raw` as stored, others as float32."""
 
     dataset: Dataset
-    raw: bool
+    raw: frozenset[str] = frozenset()
 
     @property
     def samples(self) -> int:
@@ -46,8 +48,7 @@ class Feed:
         return self.dataset.labels
 
     def __iter__(self) -> Iterator[Sample]:
-        batches = self.dataset.raw_batches() if self.raw else self.dataset.batches()
-        return (Sample(batch.inputs, batch.count, batch.size) for batch in batches)
+        return (Sample(batch.inputs, batch.count, batch.size) for batch in self.dataset.batches(self.raw))
 
 
 class Engine(Protocol):
@@ -71,30 +72,42 @@ class EdgekitEngine:
         self.path = path
         self.kernels, self.threads = kernels, threads
 
+    @cached_property
+    def program(self) -> Program:
+        """What the file says."""
+        return read(self.path)
+
+    def recorded(self, given: Preprocessing) -> dict[str, Preprocessing]:
+        """Input -> the preprocessing of raw data that the file records; empty where it records none.
+
+        Raises:
+            DataError: the file records another one than is given.
+        """
+        if all(port.raw_dtype is None for port in self.model.inputs):
+            return {}
+        known = recorded_preprocessing(self.program)
+        for spec in self._specs(known):
+            if spec.name in known and given.applies_to(spec, len(self.model.inputs)):
+                try:
+                    given.check_agrees(known[spec.name], spec)
+                except DataError as error:
+                    raise DataError(f"{self.path}: {error}") from None
+        return known
+
     def open(self, data: DataSource, preprocessing: Preprocessing, limit: int | None) -> Feed:
-        """Raw where the file recorded how to read it and the arrays are of that type, or where the model's
-        I/O is quantized; the model's own float32 input otherwise, after `preprocessing` if given."""
+        """DATA as the runtime takes it: raw where the file records how to read it and the arrays are of that
+        type, the quantized tensor where the model's I/O is quantized, the model's own float32 input otherwise,
+        after `preprocessing` if given."""
         ports = self.model.inputs
         if all(port.format == "int8" for port in ports):
-            return Feed(open_data(data, [InputSpec(p.name, p.shape) for p in ports], None, limit), raw=True)
-        if not preprocessing.given and all(port.raw_dtype is not None for port in ports):
-            try:
-                raw = open_data(data, [InputSpec(p.name, p.raw_shape or ()) for p in ports], None, limit)
-            except DataError:
-                if _fits(data, ports):  # float32 in the model's own layout
-                    return self._open_float(data, preprocessing, limit)
-                raise
-            if all(raw.dtype(p.name) == p.raw_dtype for p in ports):
-                return Feed(raw, raw=True)
-            for port in ports:
-                if raw.dtype(port.name).kind != "f":
-                    found = raw.dtype(port.name)
-                    raise DataError(f"input '{port.name}' takes raw {port.raw_dtype} or float32, the data is {found}; convert it")
-        return self._open_float(data, preprocessing, limit)
+            dataset = open_data(data, self._specs({}), None, limit)
+            return Feed(dataset, frozenset(port.name for port in ports))
+        known = self.recorded(preprocessing)
+        dataset = open_data(data, self._specs(known), preprocessing, limit, known)
+        return Feed(dataset, dataset.raw)
 
-    def _open_float(self, data: DataSource, preprocessing: Preprocessing, limit: int | None) -> Feed:
-        specs = [InputSpec(port.name, port.shape) for port in self.model.inputs]
-        return Feed(open_data(data, specs, preprocessing, limit), raw=False)
+    def _specs(self, known: Mapping[str, Preprocessing]) -> list[InputSpec]:
+        return [InputSpec(p.name, p.shape, _own_layout(p, known.get(p.name))) for p in self.model.inputs]
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self.model.run(arrays, kernels=self.kernels, threads=self.threads)
@@ -106,10 +119,9 @@ class EdgekitEngine:
             return array
         if port.format == "int8":
             return np.float32(port.scale) * (array.astype(np.float32) - np.float32(port.zero_point))
-        program = read(self.path)
-        op = next(op for op in program.ops if isinstance(op, Quantize) and op.inputs == [port.name])
+        op = next(op for op in self.program.ops if isinstance(op, Quantize) and op.inputs == [port.name])
         assert op.raw_table is not None and op.raw_perm is not None
-        quant = program.tensors[op.outputs[0]].quant
+        quant = self.program.tensors[op.outputs[0]].quant
         assert quant is not None
         q = look_up_raw(array, op.raw_table, op.table_axis, op.raw_perm)
         return dequantize(q, quant.scale, quant.zero_point, tuple(np.argsort(op.perm)))
@@ -124,7 +136,7 @@ class OnnxEngine:
         self.inputs = [InputSpec(i.name, _pinned(i.shape)) for i in self._session.get_inputs()]
 
     def open(self, data: DataSource, preprocessing: Preprocessing, limit: int | None) -> Feed:
-        return Feed(open_data(data, self.inputs, preprocessing, limit), raw=False)
+        return Feed(open_data(data, self.inputs, preprocessing, limit))
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
@@ -171,10 +183,31 @@ def _pinned(shape: list[int | str | None]) -> tuple[int, ...]:
     return tuple(n if isinstance(n, int) else 1 for n in shape)
 
 
-def _fits(data: DataSource, ports: tuple[Port, ...]) -> bool:
-    """Whether DATA opens as float32 in the model's own layout."""
-    try:
-        dataset = open_data(data, [InputSpec(port.name, port.shape) for port in ports])
-    except DataError:
-        return False
-    return all(dataset.dtype(port.name).kind == "f" for port in ports)
+def recorded_preprocessing(program: Program) -> dict[str, Preprocessing]:
+    """Input -> how raw data becomes its float32 array, where the file records that."""
+    return {op.inputs[0]: _preprocessing(op) for op in program.ops if isinstance(op, Quantize) and op.raw_table is not None}
+
+
+def _preprocessing(op: Quantize) -> Preprocessing:
+    assert op.raw_perm is not None and op.raw_mean is not None and op.raw_std is not None
+    return Preprocessing(
+        layout=_LAYOUTS[op.raw_layout],
+        mean=tuple(op.raw_mean.tolist()),
+        std=tuple(op.raw_std.tolist()),
+        dtype="int8" if op.raw_dtype == Dtype.I8 else "uint8",
+        perm=tuple(op.raw_perm[i] for i in np.argsort(op.perm)),
+        axis=op.perm[op.table_axis] if op.perm else None,
+    )
+
+
+def _own_layout(port: Port, known: Preprocessing | None) -> Layout | None:
+    """The layout of the float32 array: the one from which the recorded permutation leads to the raw array's."""
+    if known is None or known.layout is None:
+        return None
+    for layout in ("nchw", "nhwc"):
+        if Preprocessing(known.layout).raw_perm(InputSpec(port.name, port.shape, layout)) == known.perm:
+            return layout
+    return None
+
+
+_LAYOUTS: dict[RawLayout, Layout | None] = {RawLayout.NONE: None, RawLayout.NCHW: "nchw", RawLayout.NHWC: "nhwc"}

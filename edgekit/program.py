@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgekit.format.schema import DTYPE_BITS, OPERANDS, Dtype, Opcode, Region
+from edgekit.format.schema import DTYPE_BITS, OPERANDS, Dtype, Opcode, RawLayout, Region
 
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
@@ -75,7 +75,19 @@ class Op:
 
 @dataclass
 class Quantize(Op):
-    """float32 `x` of the caller -> int8. `raw_table` int8[1 or C][256] turns raw bytes into the same tensor."""
+    """float32 `x` of the caller -> int8. Output dimension i is dimension perm[i] of the caller's array.
+
+    The other fields say how raw 8-bit data becomes the same tensor; all are None where that is not recorded.
+
+    Attributes:
+        raw_dtype: I8 or U8.
+        raw_perm: output dimension i is dimension raw_perm[i] of the raw array.
+        raw_layout: the name of that order, where it has one.
+        raw_table: int8[1 or C][256], from a raw byte to the tensor.
+        raw_mean, raw_std: float32[1 or C] like the table, which was made from them: `x` is
+            f32(f32(raw - mean) / std).
+        table_axis: output dimension that selects the table, where there are several.
+    """
 
     opcode = Opcode.QUANTIZE
     perm: tuple[int, ...]
@@ -83,6 +95,9 @@ class Quantize(Op):
     raw_perm: tuple[int, ...] | None = None
     raw_table: np.ndarray | None = None
     table_axis: int = 0
+    raw_mean: np.ndarray | None = None
+    raw_std: np.ndarray | None = None
+    raw_layout: RawLayout = RawLayout.NONE
 
 
 @dataclass

@@ -86,10 +86,13 @@ class Builder:
         if self.rng.random() < 0.5 and shape:
             axis = int(self.rng.integers(len(shape)))
             count = int(self.rng.choice([1, shape[axis]]))
+            table = self.rng.integers(-128, 128, (count, 256)).astype(np.int8)
             fields |= {
                 "raw_perm": tuple(self.rng.permutation(len(shape)).tolist()),
                 "raw_dtype": Dtype.U8 if self.rng.random() < 0.5 else Dtype.I8,
-                "raw_table": self.rng.integers(-128, 128, (count, 256)).astype(np.int8),
+                "raw_table": table,
+                "raw_mean": table[:, 0].astype(np.float32),
+                "raw_std": np.exp2(table[:, 1] / np.float32(8)),
                 "table_axis": axis,
             }
         return self.emit(Quantize, [port], shape, **fields)

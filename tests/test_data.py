@@ -352,9 +352,11 @@ def test_memory_is_that_of_a_batch(tmp_path: Path) -> None:
     [
         (("hwc", None, None), "--input-layout hwc"),
         ((None, "1;2", None), "--input-mean 1;2"),
-        ((None, None, "0"), "--input-std .* zero"),
+        ((None, None, "0"), "--input-std .* positive"),
+        ((None, None, "1,-2"), "--input-std .* positive"),
+        ((None, None, "1e30"), "--input-std .* positive, from 2.-96 to 2.64"),
         ((None, "nan", None), "--input-mean .* finite"),
-        ((None, None, "1e-60"), "--input-std .* zero"),
+        ((None, None, "1e-60"), "--input-std .* positive"),
     ],
 )
 def test_wrong_options(options: tuple, match: str) -> None:

@@ -70,6 +70,10 @@
 #define EK_GRANULARITY_AXIS 1
 #define EK_GRANULARITY_GROUP 2
 
+#define EK_RAW_LAYOUT_NONE 0
+#define EK_RAW_LAYOUT_NCHW 1
+#define EK_RAW_LAYOUT_NHWC 2
+
 #define EK_OPCODE_QUANTIZE 1
 #define EK_OPCODE_DEQUANTIZE 2
 #define EK_OPCODE_CONV2D 3
@@ -204,17 +208,20 @@ typedef struct ek_op_record {
 } ek_op_record;
 _Static_assert(sizeof(ek_op_record) == 8, "ek_op_record");
 
-/* Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is output dimension i and which becomes the output by a table of 256 int8 per channel. */
+/* Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is output dimension i and which becomes the output by a table of 256 int8 per channel. What the table was made from is recorded beside it: the model's own input is f32(f32(raw - mean) / std). */
 typedef struct ek_quantize_record {
     uint8_t perm[6]; /* float32 layout */
     uint8_t raw_perm[6]; /* raw layout */
     uint8_t raw_dtype; /* I8 or U8, or 0 where no table is recorded */
-    uint8_t table_axis; /* output dimension that selects the table */
-    uint16_t reserved; /* zero */
+    uint8_t table_axis; /* output dimension that selects the table, and mean and std */
+    uint8_t raw_layout; /* `RawLayout`; not NONE only where the rank is 4 */
+    uint8_t reserved; /* zero */
     uint32_t table_count; /* 1, or the size of dimension `table_axis` */
     uint32_t table; /* offset in WEIGHTS of int8[table_count][256], indexed by the raw byte (I8: value + 128) */
+    uint32_t mean; /* offset in WEIGHTS of float32[table_count], finite */
+    uint32_t std; /* offset in WEIGHTS of float32[table_count], scales: from 2^-96 to 2^64 */
 } ek_quantize_record;
-_Static_assert(sizeof(ek_quantize_record) == 24, "ek_quantize_record");
+_Static_assert(sizeof(ek_quantize_record) == 32, "ek_quantize_record");
 
 /* Input 0 the int8 tensor, output 0 the caller's float32 array, whose dimension i is input dimension perm[i]. */
 typedef struct ek_dequantize_record {

@@ -6,6 +6,8 @@
 #include "check.h"
 #include "operator.h"
 
+#include <float.h>
+
 static int is_float_io(const ek_tensor_record *tensor)
 {
     return tensor->region == EK_REGION_IO && tensor->dtype == EK_DTYPE_F32;
@@ -27,10 +29,10 @@ static int is_permuted(const ek_model *model, const ek_tensor_record *from,
 
 static int has_no_table(const ek_quantize_record *p)
 {
-    uint32_t used = p->table_axis | p->table_count;
+    uint32_t used = p->table_axis | p->raw_layout | p->table_count;
     for (uint32_t i = 0; i < EK_FORMAT_MAX_RANK; i++)
         used |= p->raw_perm[i];
-    return used == 0 && p->table == EK_NO_INDEX;
+    return used == 0 && p->table == EK_NO_INDEX && p->mean == EK_NO_INDEX && p->std == EK_NO_INDEX;
 }
 
 static int is_raw_table(const ek_model *model, const ek_quantize_record *p,
@@ -42,7 +44,40 @@ static int is_raw_table(const ek_model *model, const ek_quantize_record *p,
         return 0;
     const uint32_t channels = p->table_axis < y->rank ? ek_dims(model, y)[p->table_axis] : 1;
     return (p->table_count == 1 || p->table_count == channels) &&
-           ek_is_array(model, p->table, p->table_count, 256);
+           ek_is_array(model, p->table, p->table_count, 256) &&
+           ek_is_array(model, p->mean, p->table_count, sizeof(float)) &&
+           ek_is_array(model, p->std, p->table_count, sizeof(float));
+}
+
+/* A named layout is that of an image, and tables by channel run along its channels. */
+static int is_raw_layout(const ek_quantize_record *p, const ek_tensor_record *y)
+{
+    if (p->raw_layout == EK_RAW_LAYOUT_NONE)
+        return 1;
+    if (y->rank != 4 || (p->raw_layout != EK_RAW_LAYOUT_NCHW && p->raw_layout != EK_RAW_LAYOUT_NHWC))
+        return 0;
+    const uint8_t channels = p->raw_layout == EK_RAW_LAYOUT_NCHW ? 1 : 3;
+    return p->table_count == 1 || p->raw_perm[p->table_axis] == channels;
+}
+
+/* Nothing here computes with mean and std; whoever does, from a checked file, can rely on them. */
+static int is_normalization(const ek_model *model, const ek_quantize_record *p)
+{
+    const float *mean = ek_weights_at(model, p->mean), *std = ek_weights_at(model, p->std);
+    for (uint32_t i = 0; i < p->table_count; i++)
+        if (!(mean[i] >= -FLT_MAX && mean[i] <= FLT_MAX) || !ek_is_scale(std[i]))
+            return 0;
+    return 1;
+}
+
+static ek_status check_raw(const ek_model *model, const ek_quantize_record *p,
+                           const ek_tensor_record *y)
+{
+    if (p->raw_dtype == 0)
+        return has_no_table(p) ? EK_OK : EK_ERROR_OPERATOR;
+    if (!is_raw_table(model, p, y) || !is_raw_layout(p, y))
+        return EK_ERROR_OPERATOR;
+    return is_normalization(model, p) ? EK_OK : EK_ERROR_SCALE;
 }
 
 ek_status ek_check_quantize(const ek_op *op)
@@ -54,9 +89,7 @@ ek_status ek_check_quantize(const ek_op *op)
         !ek_is_activation(op->model, y) || x->last_op != op->index || p->reserved != 0 ||
         !is_permuted(op->model, x, y, p->perm))
         return EK_ERROR_OPERATOR;
-    return (p->raw_dtype == 0 ? has_no_table(p) : is_raw_table(op->model, p, y))
-               ? EK_OK
-               : EK_ERROR_OPERATOR;
+    return check_raw(op->model, p, y);
 }
 
 /* Strides, along y's dimensions, of an array whose dimension perm[i] is y's dimension i. */

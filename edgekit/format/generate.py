@@ -22,7 +22,7 @@ _STRUCTS = (
     *(s for s in schema.OP_PARAMS.values() if s.fields),
 )  # fmt: skip
 _ENUMS = (schema.Section, schema.Dtype, schema.Region, schema.Encoding, schema.Granularity,
-          schema.Opcode)  # fmt: skip
+          schema.RawLayout, schema.Opcode)  # fmt: skip
 
 
 def _screaming(name: str) -> str:

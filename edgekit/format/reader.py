@@ -21,7 +21,17 @@ from edgekit.errors import FormatError, InputError
 from edgekit.files import read_file
 from edgekit.format import names, packing, schema
 from edgekit.format.rules import check_program, check_scale
-from edgekit.format.schema import Dtype, Encoding, Feature, Granularity, Opcode, Region, Section, Struct
+from edgekit.format.schema import (
+    Dtype,
+    Encoding,
+    Feature,
+    Granularity,
+    Opcode,
+    RawLayout,
+    Region,
+    Section,
+    Struct,
+)
 from edgekit.program import (
     OP_CLASSES,
     Op,
@@ -334,7 +344,8 @@ class _Reader:
         rank = len(tensors[1].shape)
         fields: dict[str, object] = {"perm": _perm(params["perm"], rank)}
         if params["table"] == schema.NO_INDEX:
-            if np.any(params["raw_perm"]) or params["raw_dtype"] or params["table_axis"] or params["table_count"]:
+            zero = ("raw_perm", "raw_dtype", "table_axis", "raw_layout", "table_count")
+            if any(np.any(params[key]) for key in zero) or any(params[key] != schema.NO_INDEX for key in ("mean", "std")):
                 raise FormatError("fields of a raw table without a table")
             return fields, {}
         if params["raw_dtype"] not in (Dtype.I8, Dtype.U8) or params["table_count"] == 0:
@@ -343,7 +354,10 @@ class _Reader:
         fields["raw_perm"] = _perm(params["raw_perm"], rank)
         fields["raw_dtype"] = Dtype(int(params["raw_dtype"]))
         fields["table_axis"] = int(params["table_axis"])
+        fields["raw_layout"] = _enum(RawLayout, params, "raw_layout", "raw data")
         fields["raw_table"] = self._weight_array(params, "table", "i1", 256 * count).reshape(count, 256)
+        fields["raw_mean"] = self._weight_array(params, "mean", "<f4", count)
+        fields["raw_std"] = self._weight_array(params, "std", "<f4", count)
         return fields, {}
 
     def _dequantize(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:

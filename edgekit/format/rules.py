@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.errors import FormatError
 from edgekit.format import schema
-from edgekit.format.schema import Dtype, Opcode, Region
+from edgekit.format.schema import Dtype, Opcode, RawLayout, Region
 from edgekit.program import (
     Accumulate,
     Add,
@@ -153,12 +153,27 @@ def _permuted(shape: Shape, perm: Iterable[int] | None) -> Shape:
 
 def _quantize(program: Program, op: Quantize, inputs: list[Tensor], y: Tensor) -> Shape:
     if op.raw_table is not None:
-        _require(op.raw_dtype in (Dtype.I8, Dtype.U8), "the raw element type is neither I8 nor U8")
-        _permuted(y.shape, op.raw_perm)
-        _require(op.table_axis < max(len(y.shape), 1), f"table_axis {op.table_axis} of rank {len(y.shape)}")
-        counts = {1, y.shape[op.table_axis]} if y.shape else {1}
-        _require(op.raw_table.shape[1:] == (256,) and len(op.raw_table) in counts, "raw_table has a wrong shape")
+        _raw(op, op.raw_table, y)
     return _permuted(inputs[0].shape, op.perm)
+
+
+def _raw(op: Quantize, table: np.ndarray, y: Tensor) -> None:
+    """The table for raw data, and the preprocessing that it was made from."""
+    _require(op.raw_dtype in (Dtype.I8, Dtype.U8), "the raw element type is neither I8 nor U8")
+    _require(op.raw_perm is not None and op.raw_mean is not None and op.raw_std is not None, "raw_perm, raw_mean or raw_std is missing")
+    assert op.raw_perm is not None and op.raw_mean is not None and op.raw_std is not None
+    _permuted(y.shape, op.raw_perm)
+    _require(op.table_axis < max(len(y.shape), 1), f"table_axis {op.table_axis} of rank {len(y.shape)}")
+    counts = {1, y.shape[op.table_axis]} if y.shape else {1}
+    _require(table.shape[1:] == (256,) and len(table) in counts, "raw_table has a wrong shape")
+    _require(op.raw_mean.shape == op.raw_std.shape == table.shape[:1], "raw_mean or raw_std has another count than raw_table")
+    _require(bool(np.isfinite(op.raw_mean).all()), "a raw_mean is not finite")
+    for std in op.raw_std:
+        check_scale(std, "raw_std")
+    if op.raw_layout != RawLayout.NONE:
+        _require(len(y.shape) == 4, f"raw_layout {op.raw_layout.name} of rank {len(y.shape)}")
+        channels = 1 if op.raw_layout == RawLayout.NCHW else 3
+        _require(len(table) == 1 or op.raw_perm[op.table_axis] == channels, f"table_axis {op.table_axis} is not the channels of {op.raw_layout.name}")
 
 
 def _dequantize(program: Program, op: Dequantize, inputs: list[Tensor], y: Tensor) -> Shape:

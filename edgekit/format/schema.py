@@ -148,6 +148,15 @@ class Granularity(IntEnum):
     GROUP = 2
 
 
+class RawLayout(IntEnum):
+    """The order of dimensions of raw data, by name."""
+
+    NONE = 0
+    """No image, or an order without a name."""
+    NCHW = 1
+    NHWC = 2
+
+
 class Feature(IntFlag):
     """Bits of `required_features`: what a reader must know to run the file."""
 
@@ -396,15 +405,19 @@ OP_PARAMS: dict[Opcode, Struct] = {
         "quantize_record",
         "Input 0 the caller's float32 array, output 0 the int8 tensor. Output dimension i is the array's "
         "dimension perm[i]. A caller may bind raw 8-bit data instead, whose dimension raw_perm[i] is "
-        "output dimension i and which becomes the output by a table of 256 int8 per channel.",
+        "output dimension i and which becomes the output by a table of 256 int8 per channel. What the table "
+        "was made from is recorded beside it: the model's own input is f32(f32(raw - mean) / std).",
         (
             Field("uint8", "perm", "float32 layout", MAX_RANK),
             Field("uint8", "raw_perm", "raw layout", MAX_RANK),
             Field("uint8", "raw_dtype", "I8 or U8, or 0 where no table is recorded"),
-            Field("uint8", "table_axis", "output dimension that selects the table"),
-            Field("uint16", "reserved", "zero"),
+            Field("uint8", "table_axis", "output dimension that selects the table, and mean and std"),
+            Field("uint8", "raw_layout", "`RawLayout`; not NONE only where the rank is 4"),
+            Field("uint8", "reserved", "zero"),
             Field("uint32", "table_count", "1, or the size of dimension `table_axis`"),
             Field("uint32", "table", "offset in WEIGHTS of int8[table_count][256], indexed by the raw byte (I8: value + 128)"),
+            Field("uint32", "mean", "offset in WEIGHTS of float32[table_count], finite"),
+            Field("uint32", "std", "offset in WEIGHTS of float32[table_count], scales: from 2^-96 to 2^64"),
         ),
     ),
     Opcode.DEQUANTIZE: Struct(

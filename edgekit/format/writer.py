@@ -273,14 +273,17 @@ class _Writer:
 
     def _quantize(self, op: Quantize) -> dict[str, Any]:
         params: dict[str, Any] = {"perm": _perm(op.perm)}
-        if op.raw_table is None or op.raw_perm is None:
-            return params | {"table": schema.NO_INDEX}
+        if op.raw_table is None or op.raw_perm is None or op.raw_mean is None or op.raw_std is None:
+            return params | dict.fromkeys(("table", "mean", "std"), schema.NO_INDEX)
         return params | {
             "raw_perm": _perm(op.raw_perm),
             "raw_dtype": op.raw_dtype,
             "table_axis": op.table_axis,
+            "raw_layout": op.raw_layout,
             "table_count": len(op.raw_table),
             "table": self.pool.array(op.raw_table, "i1"),
+            "mean": self.pool.array(op.raw_mean, "<f4"),
+            "std": self.pool.array(op.raw_std, "<f4"),
         }
 
     def _dequantize(self, op: Dequantize) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.data import InputSpec, Layout, Preprocessing
 from edgekit.errors import ModelError
-from edgekit.format.schema import Dtype, Region
+from edgekit.format.schema import Dtype, RawLayout, Region
 from edgekit.graph import Graph, Node, Port
 from edgekit.program import Dequantize, Quant, Quantize, Reshape, Tensor, Transpose
 from edgekit.quantize import scales
@@ -19,6 +19,7 @@ from edgekit.quantize.lowering import Lowering
 
 NCHW_TO_NHWC = (0, 2, 3, 1)
 NHWC_TO_NCHW = (0, 3, 1, 2)
+_RAW_LAYOUTS = {None: RawLayout.NONE, "nchw": RawLayout.NCHW, "nhwc": RawLayout.NHWC}
 _SPATIAL = frozenset({"Conv", "DepthwiseConv", "MaxPool", "AveragePool", "ResizeNearest"})
 _ELEMENTWISE = frozenset({"Unary", "Add", "Sub", "Mul", "PRelu"})
 
@@ -123,7 +124,7 @@ def _int8_input(low: Lowering, port: Port, value: str, perm: tuple[int, ...]) ->
 
 
 def _record_raw(low: Lowering, port: Port, op: Quantize, perm: tuple[int, ...], quant: Quant) -> None:
-    """The exact table from raw bytes to the quantized input."""
+    """The exact table from raw bytes to the quantized input, and what it was made from."""
     preprocessing = low.options.preprocessing
     spec = InputSpec(port.name, tuple(port.shape), _own_layout(low.graph, port))
     if not preprocessing.applies_to(spec, len(low.graph.inputs)):
@@ -132,7 +133,9 @@ def _record_raw(low: Lowering, port: Port, op: Quantize, perm: tuple[int, ...], 
     raw_perm = preprocessing.raw_perm(spec)
     op.raw_dtype = dtype
     op.raw_perm = tuple(raw_perm[p] for p in perm)
+    op.raw_layout = _RAW_LAYOUTS[preprocessing.raw_layout(spec)]
     op.raw_table = scales.quantize(preprocess_bytes(spec, preprocessing, dtype), quant)
+    op.raw_mean, op.raw_std = preprocessing.per_channel(spec)
     op.table_axis = perm.index(spec.channel_axis) if len(op.raw_table) > 1 else 0
 
 

@@ -84,7 +84,7 @@ def test_edgekit_run_gives_the_same_outputs(built: Path, tmp_path: Path) -> None
         ([], "usage: edgekit-run"),
         (["missing.ekm"], "missing.ekm: cannot be read"),
         (["{net}"], "needs as many --input"),
-        (["{net}", "--input", "{net}"], "whole number of samples"),
+        (["{net}", "--input", "{other}"], "whole number of samples"),
         (["{net}", "--kernels", "fast"], "no kernel set of that name"),
         (["{net}", "--threads", "0"], "--threads: needs a number in range"),
         (["{net}", "--what"], "unknown option"),
@@ -93,7 +93,11 @@ def test_edgekit_run_gives_the_same_outputs(built: Path, tmp_path: Path) -> None
     ],
 )
 def test_edgekit_run_refuses_in_one_line(built: Path, arguments: list[str], message: str) -> None:
-    places = {"net": CORPUS / "valid" / "network.ekm", "refused": CORPUS / "refuse" / "VERSION-major.ekm"}
+    places = {
+        "net": CORPUS / "valid" / "network.ekm",
+        "other": CORPUS / "valid" / "moves.ekm",
+        "refused": CORPUS / "refuse" / "VERSION-major.ekm",
+    }
     command = [str(built / "edgekit-run"), *(a.format(**places) for a in arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
@@ -104,7 +108,7 @@ def test_edgekit_run_refuses_in_one_line(built: Path, arguments: list[str], mess
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("target=toaster", "unknown target toaster; known are host"),
+        ("target=toaster", "unknown target toaster; known are aarch64, arm"),
         ("tarteg=host", "unknown option tarteg; known are target"),
         ("sanitize=adress", "unknown sanitizer in adress; known are address"),
     ],

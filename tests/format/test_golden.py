@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.format.reader import read
-from tests.golden.make import FOLDER, digest
+from tests.golden.make import FOLDER, digest, preprocessing
 
 FILES = sorted(FOLDER.glob("*.ekm"))
 
@@ -24,3 +24,4 @@ def test_golden_files_keep_their_meaning(path: Path) -> None:
     program = read(path)
     assert [op.opcode.name for op in program.ops] == expected["ops"]
     assert digest(program) == expected["digest"]
+    assert preprocessing(program) == expected["preprocessing"]

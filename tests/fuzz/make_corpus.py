@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit import program as p
 from edgekit.format import schema
-from edgekit.format.schema import Dtype, Encoding, Feature, Granularity, Opcode, Region, Section
+from edgekit.format.schema import Dtype, Encoding, Feature, Granularity, Opcode, RawLayout, Region, Section
 from edgekit.format.writer import Packing, write
 from edgekit.plan.planner import plan
 from tests.fuzz.edit import Edit, repair
@@ -53,7 +53,8 @@ def network() -> p.Program:
     table = r.int8(2, 256)
     x = b.float_input(
         (1, 2, 8, 7), quant(0.05, 3), perm=(0, 2, 3, 1),
-        raw_dtype=Dtype.U8, raw_perm=(0, 1, 2, 3), raw_table=table, table_axis=3,
+        raw_dtype=Dtype.U8, raw_perm=(0, 1, 2, 3), raw_table=table, table_axis=3, raw_layout=RawLayout.NHWC,
+        raw_mean=np.array([128, 120], np.float32), raw_std=np.array([64, 60.5], np.float32),
     )  # fmt: skip
     full = {"lo": -128, "hi": 127}
 
@@ -75,6 +76,18 @@ def network() -> p.Program:
     k = b.op(p.Dense, [f, b.constant(r.weights(5, 8))], (1, 5), quant(0.1, 2), **scales(5), **full)
     s = b.op(p.Softmax, [k], (1, 5), quant(1 / 256, -128), table=exp_table(np.float32(0.1), 5))
     b.float_output(s)
+    return b.finish()
+
+
+def vectors() -> p.Program:
+    """Two inputs, the first also as raw int8 through one table, the second as float32 alone."""
+    b, r, q = Build(), Random(15), quant(0.1, 3)
+    x = b.float_input(
+        (1, 6), q, perm=(0, 1), raw_dtype=Dtype.I8, raw_perm=(0, 1), raw_table=r.int8(1, 256),
+        raw_mean=np.array([83], np.float32), raw_std=np.array([0.5], np.float32),
+    )  # fmt: skip
+    y = b.float_input((1, 6), q, perm=(0, 1))
+    b.float_output(b.op(p.Add, [x, y], (1, 6), quant(0.2), lo=-128, hi=127))
     return b.finish()
 
 
@@ -159,6 +172,7 @@ def valid() -> Iterator[tuple[str, bytes]]:
     yield "network", _file(network())
     yield "network_interleaved", _file(network(), INTERLEAVED)
     yield "network_sparse", _file(_sparse_weights(network()), SPARSE)
+    yield "vectors", _file(vectors())
     yield "moves", _file(moves())
     yield "channel_tiles", _file(channel_tiles())
     yield "channel_tiles_interleaved", _file(channel_tiles(), INTERLEAVED)
@@ -282,6 +296,23 @@ for _status, _what, _base, _pick in [
     ("OPERATOR", "raw_dtype", "network", lambda e: (e.op(O.QUANTIZE).params, "raw_dtype", 3)),
     ("OPERATOR", "raw_table_count", "network", lambda e: (e.op(O.QUANTIZE).params, "table_count", 3)),
     ("OPERATOR", "raw_table_axis", "network", lambda e: (e.op(O.QUANTIZE).params, "table_axis", 4)),
+    ("OPERATOR", "raw_layout", "network", lambda e: (e.op(O.QUANTIZE).params, "raw_layout", 3)),
+    ("OPERATOR", "raw_layout_other_axis", "network", lambda e: (e.op(O.QUANTIZE).params, "raw_layout", RawLayout.NCHW)),
+    ("OPERATOR", "raw_layout_of_vector", "vectors", lambda e: (e.op(O.QUANTIZE).params, "raw_layout", RawLayout.NHWC)),
+    ("OPERATOR", "raw_mean_without_table", "vectors", lambda e: (e.ops[1].params, "mean", 0)),
+    ("OPERATOR", "raw_std_without_table", "vectors", lambda e: (e.ops[1].params, "std", 0)),
+    ("OPERATOR", "raw_layout_without_table", "vectors", lambda e: (e.ops[1].params, "raw_layout", RawLayout.NCHW)),
+    ("OPERATOR", "raw_reserved", "network", lambda e: (e.op(O.QUANTIZE).params, "reserved", 1)),
+    ("OPERATOR", "raw_mean_missing", "network", lambda e: (e.op(O.QUANTIZE).params, "mean", schema.NO_INDEX)),
+    ("OPERATOR", "raw_mean_alignment", "network", lambda e: (e.op(O.QUANTIZE).params, "mean", 2)),
+    ("OPERATOR", "raw_std_outside", "network", lambda e: (e.op(O.QUANTIZE).params, "std", len(e.sections[Section.WEIGHTS]) // 4 * 4 - 4)),
+    ("OPERATOR", "raw_std_wraps", "network", lambda e: (e.op(O.QUANTIZE).params, "std", 0xFFFFFFFC)),
+    ("SCALE", "raw_mean_nan", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["mean"], "<f4", 2), 1, np.nan)),
+    ("SCALE", "raw_mean_infinite", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["mean"], "<f4", 2), 0, -np.inf)),
+    ("SCALE", "raw_std_zero", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["std"], "<f4", 2), 1, 0)),
+    ("SCALE", "raw_std_negative", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["std"], "<f4", 2), 0, -64)),
+    ("SCALE", "raw_std_nan", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["std"], "<f4", 2), 0, np.nan)),
+    ("SCALE", "raw_std_too_small", "network", lambda e: (e.weights(e.op(O.QUANTIZE).params["std"], "<f4", 2), 1, 2.0**-97)),
     ("OPERATOR", "slice_start", "moves", lambda e: (e.op(O.SLICE).params["start"], 1, 5)),
     ("OPERATOR", "slice_step_zero", "moves", lambda e: (e.op(O.SLICE).params["step"], 1, 0)),
     ("OPERATOR", "slice_below_zero", "moves", lambda e: (e.op(O.SLICE).params["step"], 1, -3)),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.format.reader import read
+from edgekit.format.schema import Dtype, RawLayout
 from edgekit.format.writer import Packing, write
 from edgekit.plan import plan
 from edgekit.program import (
@@ -27,10 +28,12 @@ from edgekit.program import (
     PRelu,
     Program,
     Quant,
+    Quantize,
     Reshape,
     Softmax,
 )
-from edgekit.reference.executor import run
+from edgekit.reference import io
+from edgekit.reference.executor import raw_shape, run
 from tests.random_programs import Builder, Shape, Tensor
 
 FOLDER = Path(__file__).parent
@@ -56,6 +59,7 @@ def digits_like() -> Program:
         return b.emit(cls, [x, w], shape, quant, bias=bias, weight_scale=scale, lo=-128, hi=127, **fields)
 
     x = b.input("image", (1, 8, 8, 1))
+    take_raw(b.program)
     x = layer(Conv2D, x, (8, 3, 3, 1), (1, 8, 8, 8), pads=(1, 1, 1, 1))
     y = layer(DepthwiseConv2D, x, (3, 3, 8), (1, 8, 8, 8), pads=(1, 1, 1, 1))
     y = layer(Conv2D, y, (8, 1, 1, 8), (1, 8, 8, 8))
@@ -74,13 +78,33 @@ def digits_like() -> Program:
     return program
 
 
+def take_raw(program: Program) -> None:
+    """Has the input take pixels from 0 to 16, too."""
+    op = program.ops[0]
+    assert isinstance(op, Quantize)
+    quant = program.tensors[op.outputs[0]].quant
+    assert quant is not None
+    op.raw_dtype, op.raw_perm, op.raw_layout = Dtype.U8, (0, 1, 2, 3), RawLayout.NHWC
+    op.raw_mean, op.raw_std = np.array([8], np.float32), np.array([0.3], np.float32)
+    real = (np.arange(256, dtype=np.float32) - op.raw_mean) / op.raw_std
+    op.raw_table = io.quantize(real[None], quant.scale, quant.zero_point, (0, 1))
+
+
 def inputs(program: Program) -> list[dict[str, np.ndarray]]:
-    """The float inputs whose outputs are recorded."""
+    """The inputs whose outputs are recorded: float32, then raw."""
     rng = np.random.default_rng(1)
-    return [
-        {name: rng.normal(0, 10, program.tensors[name].shape).astype(np.float32) for name in program.inputs}
-        for _ in range(8)
-    ]
+    floats = [rng.normal(0, 10, program.tensors["image"].shape).astype(np.float32) for _ in range(8)]
+    op = program.ops[0]
+    assert isinstance(op, Quantize)
+    raw = [rng.integers(0, 256, raw_shape(program, op)).astype(np.uint8) for _ in range(4)]
+    return [{"image": array} for array in (*floats, *raw)]
+
+
+def preprocessing(program: Program) -> dict[str, object]:
+    """What the file records of its raw data."""
+    op = program.ops[0]
+    assert isinstance(op, Quantize) and op.raw_mean is not None and op.raw_std is not None
+    return {"layout": op.raw_layout.name, "mean": op.raw_mean.tolist(), "std": op.raw_std.tolist()}
 
 
 def digest(program: Program) -> str:
@@ -97,7 +121,11 @@ def digest(program: Program) -> str:
 
 def main(name: str) -> None:
     program = digits_like()
-    expected = {"digest": digest(program), "ops": [op.opcode.name for op in program.ops]}
+    expected = {
+        "digest": digest(program),
+        "ops": [op.opcode.name for op in program.ops],
+        "preprocessing": preprocessing(program),
+    }
     for suffix, packing in PACKINGS.items():
         path = FOLDER / f"{name}_{suffix}.ekm"
         if path.exists():
