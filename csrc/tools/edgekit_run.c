@@ -62,7 +62,7 @@ typedef struct digests {
 } digests;
 
 /* Ends with one line on stderr. */
-static void fail(const char *subject, const char *problem)
+_Noreturn static void fail(const char *subject, const char *problem)
 {
     fprintf(stderr, "edgekit-run: %s: %s\n", subject, problem);
     exit(2);

@@ -11,7 +11,7 @@ import typer
 from edgekit.cli import options
 from edgekit.cli.output import print_fields, print_json, working
 
-EXAMPLE = "edgekit build --target host -o runtime"
+EXAMPLE = "edgekit build --target rpi4 -o runtime"
 
 
 def command(
@@ -19,15 +19,23 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to put it; edgekit-NAME by default.")
     ] = None,
+    toolchain: Annotated[
+        str | None,
+        typer.Option("--toolchain", metavar="NAME", help="One of the target's, e.g. gcc or zig; the first that is here by default."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Compiles the C runtime: static and shared library, edgekit-run, headers."""
+    """Compiles the C runtime for a board: static and shared library, edgekit-run, headers, pkg-config and CMake files."""
     from edgekit.commands.build import build
 
     with working():
-        built = build(target, output)
+        built = build(target, output, toolchain)
     if json:
         print_json(built)
         return
-    print_fields([("target", target), ("code", f"{built.text_bytes or 0:,} bytes")])
+    print_fields([("target", target), ("toolchain", built.toolchain), ("code", _size(built.text_bytes))])
     print_fields([("", path) for path in built.artifacts])
+
+
+def _size(text_bytes: int | None) -> str | None:
+    return None if text_bytes is None else f"{text_bytes:,} bytes"
