@@ -264,7 +264,7 @@ void ek_emit_nothing(ek_builder *builder, const ek_op *op)
 /* The stored bytes as kernels see weights; 0 if they cannot. */
 static int as_stored(const ek_stored_weights *stored, const ek_conv_params *p, ek_weights *weights)
 {
-    *weights = (ek_weights){(const int8_t *)stored->data, stored->tile_n, stored->tile_k};
+    *weights = (ek_weights){(const int8_t *)stored->data, stored->tile_n, stored->tile_k, 0};
     if (stored->encoding == EK_ENCODING_INTERLEAVED)
         /* The file interleaves all channels at once, kernels each group on its own. */
         return p->groups == 1 || p->out.c / p->groups % stored->tile_n == 0;
@@ -290,7 +290,7 @@ static ek_conv_params with_weights(const ek_conv_params *p, const ek_kernel *ker
                                    const void *data)
 {
     ek_conv_params params = *p;
-    params.weights = (ek_weights){data, kernel->tile_n, kernel->tile_k};
+    params.weights = (ek_weights){data, kernel->tile_n, kernel->tile_k, 0};
     return params;
 }
 
@@ -427,6 +427,8 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
     const int direct = reads_stored(kernel, stored, p, &params.weights);
     if (!direct)
         params.weights = with_weights(p, kernel, stored->data).weights;
+    if (builder->steps != NULL && kernel->set != EK_KERNELS_SCALAR)
+        params.weights.pairs_fit = ek_weights_pairs_fit(stored);
     if (direct || (builder->kernels & EK_REPACK)) {
         if (!supports(kernel, &params))
             return 0;

@@ -289,6 +289,27 @@ void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count,
         unpack_matrix(stored, row, count, &to, out);
 }
 
+/* Eight bytes at a time: a byte of `v` is zero where a weight is -128, and a borrow out of it sets the
+ * top bit of `v - ones` where `v` has none. Filling bytes are zero, and so no -128. */
+int ek_weights_pairs_fit(const ek_stored_weights *stored)
+{
+    const uint64_t tops = UINT64_C(0x8080808080808080), ones = UINT64_C(0x0101010101010101);
+    uint32_t i = 0;
+    if (stored->encoding == EK_ENCODING_SPARSE)
+        i = ((const ek_sparse_tile *)(const void *)stored->data)[0].values;
+    for (; i < stored->bytes && stored->bytes - i >= 8; i += 8) {
+        uint64_t v;
+        memcpy(&v, stored->data + i, sizeof v);
+        v ^= tops;
+        if (((v - ones) & ~v & tops) != 0)
+            return 0;
+    }
+    for (; i < stored->bytes; i++)
+        if (stored->data[i] == 0x80)
+            return 0;
+    return 1;
+}
+
 static int filling_is_zero(const ek_stored_weights *w)
 {
     const row_layout l = layout_of(w->depth, w->tile_n, w->tile_k);

@@ -32,4 +32,7 @@ void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count,
 void ek_unpack_depthwise(const ek_stored_weights *stored, int32_t channels, int32_t channel,
                          int32_t count, int8_t *out);
 
+/* Whether no weight is -128. Reads all of them. */
+int ek_weights_pairs_fit(const ek_stored_weights *stored);
+
 #endif /* EK_WEIGHTS_H */

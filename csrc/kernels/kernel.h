@@ -80,6 +80,7 @@ typedef struct ek_image {
 typedef struct ek_weights {
     const int8_t *data;
     int32_t tile_n, tile_k;
+    int32_t pairs_fit; /* no weight is -128: two products fit 16 bits together; 0: not known */
 } ek_weights;
 
 /* Convolution: rows are n * out.h + oh, columns ow, channels output channels.

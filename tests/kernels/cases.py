@@ -123,6 +123,12 @@ AIMS: tuple[Callable[[Rng, int], tuple[np.ndarray, np.ndarray]], ...] = (
 # Convolutions -------------------------------------------------------------------------------------------
 
 
+def weights(rng: Rng, *shape: int) -> np.ndarray:
+    """int8 weights; half of them without -128, which some kernels compute in another way."""
+    w = int8(rng, prod(shape)).reshape(shape)
+    return np.maximum(w, -127) if rng.random() < 0.5 else w
+
+
 def image(rng: Rng, n: int, h: int, w: int, c: int) -> tuple[dict[str, int], int]:
     """Fields of an ek_image and the elements from its first to its last; half of them have gaps."""
     gap = rng.integers(0, 9, 3) if rng.random() < 0.4 else (0, 0, 0)
@@ -211,7 +217,7 @@ def conv2d(rng: Rng, directed: bool) -> Case:
     n = int(pick(rng, 1, 1, 1, 2, 3)) if g["out_h"] * g["out_w"] * o < 20_000 else 1
     inputs, in_size = image(rng, n, g["h"], g["w"], groups * c_group)
     out, out_size = image(rng, n, g["out_h"], g["out_w"], o)
-    w = int8(rng, groups * o_group * depth).reshape(groups, o_group, depth)
+    w = weights(rng, groups, o_group, depth)
     x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, depth, o)
     where, values = any_range(rng, n * g["out_h"], g["out_w"], o)
     return Case(
@@ -237,7 +243,7 @@ def depthwise(rng: Rng, directed: bool) -> Case:
     inputs, in_size = image(rng, n, g["h"], g["w"], c)
     out, out_size = image(rng, n, g["out_h"], g["out_w"], o)
     taps = g["kernel_h"] * g["kernel_w"]
-    w = int8(rng, taps * o).reshape(1, taps, o)
+    w = weights(rng, 1, taps, o)
     x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, taps, o)
     where, values = any_range(rng, n * g["out_h"], g["out_w"], o)
     return Case(

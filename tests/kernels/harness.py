@@ -222,6 +222,11 @@ class Weights:
 
     matrix: np.ndarray
 
+    @property
+    def pairs_fit(self) -> bool:
+        """Whether no weight is -128."""
+        return bool(self.matrix.min(initial=0) > -128)
+
     def packed(self, tile_n: int, tile_k: int) -> np.ndarray:
         """As the file stores them for one packing; DENSE for zero tiles."""
         if tile_n == 0:
@@ -284,6 +289,7 @@ class Machine:
             data = case.weights.packed(*tile)
             params.weights.data = ffi.cast("int8_t *", self._place("weights", data, case.placement >> 3))
             params.weights.tile_n, params.weights.tile_k = tile
+            params.weights.pairs_fit = case.weights.pairs_fit
         return params
 
     def run(self, kernel: Kernel, case: Case, tile: tuple[int, int] | None = None) -> np.ndarray | None:

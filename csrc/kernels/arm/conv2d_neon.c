@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution and dense layers as a matrix product of bytes without a dot product instruction:
+ * sixteen products of one row and one channel are added in pairs in 16 bits, and these pairwise to
+ * four 32-bit sums, three instructions in all. Two products fit 16 bits unless both weights are
+ * -128 (see ek_weights); there each half is added on its own.
+ */
+#define TILE_N 4
+#define TILE_K 16
+
+#ifdef __aarch64__
+#define BLOCK 4 /* sixteen sums of four lanes in 32 registers */
+#else
+#define BLOCK 2 /* eight in 16 */
+#endif
+
+#include "conv2d_panel.h"
+
+/* Sums of four channels: each vector's lanes are to be added. */
+typedef struct quad {
+    int32x4_t a, b, c, d;
+} quad;
+
+/* Sixteen weights of each of four channels. */
+typedef struct weights4 {
+    int8x16_t a, b, c, d;
+} weights4;
+
+#ifdef __aarch64__
+
+INLINE weights4 load_weights(const int8_t *w)
+{
+    const int8x16x4_t v = vld1q_s8_x4(w);
+    return (weights4){v.val[0], v.val[1], v.val[2], v.val[3]};
+}
+
+INLINE int16x8_t multiply_high(int8x16_t x, int8x16_t w) { return vmull_high_s8(x, w); }
+
+INLINE int16x8_t add_high(int16x8_t acc, int8x16_t x, int8x16_t w)
+{
+    return vmlal_high_s8(acc, x, w);
+}
+
+INLINE int32x4_t join(quad s)
+{
+    return vpaddq_s32(vpaddq_s32(s.a, s.b), vpaddq_s32(s.c, s.d));
+}
+
+#else
+
+INLINE weights4 load_weights(const int8_t *w)
+{
+    return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
+}
+
+INLINE int16x8_t multiply_high(int8x16_t x, int8x16_t w)
+{
+    return vmull_s8(vget_high_s8(x), vget_high_s8(w));
+}
+
+INLINE int16x8_t add_high(int16x8_t acc, int8x16_t x, int8x16_t w)
+{
+    return vmlal_s8(acc, vget_high_s8(x), vget_high_s8(w));
+}
+
+INLINE int32x2_t halves(int32x4_t v) { return vadd_s32(vget_low_s32(v), vget_high_s32(v)); }
+
+INLINE int32x4_t join(quad s)
+{
+    return vcombine_s32(vpadd_s32(halves(s.a), halves(s.b)), vpadd_s32(halves(s.c), halves(s.d)));
+}
+
+#endif
+
+/* acc + x * w, all sixteen; `first` and `pairs` are constants. */
+INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_t x, int8x16_t w)
+{
+    int16x8_t t = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+    if (pairs)
+        t = add_high(t, x, w);
+    acc = first ? vpaddlq_s16(t) : vpadalq_s16(acc, t);
+    return pairs ? acc : vpadalq_s16(acc, multiply_high(x, w));
+}
+
+/* The sums are complete before the next row is used: compilers otherwise move all products of a step
+ * ahead of all sums, run out of registers and spill the sums. */
+#define IN_ORDER_ROW(x) __asm__ volatile("" : "+w"(x))
+#define IN_ORDER_SUMS(s) __asm__ volatile("" : "+w"((s).a), "+w"((s).b), "+w"((s).c), "+w"((s).d))
+
+INLINE quad add64(const int first, const int pairs, quad s, int8x16_t x, weights4 w)
+{
+    IN_ORDER_ROW(x);
+    s.a = add16(first, pairs, s.a, x, w.a);
+    s.b = add16(first, pairs, s.b, x, w.b);
+    s.c = add16(first, pairs, s.c, x, w.c);
+    s.d = add16(first, pairs, s.d, x, w.d);
+    IN_ORDER_SUMS(s);
+    return s;
+}
+
+INLINE void store4(int8_t *y, uint32_t bytes) { memcpy(y, &bytes, 4); }
+
+/* ---- BLOCK rows, four channels --------------------------------------------------------------- */
+
+typedef struct block_sums {
+    quad row[BLOCK];
+} block_sums;
+
+/* One step of TILE_K values. */
+INLINE void step_rows(const int first, const int pairs, block_sums *s, const int8_t *x[BLOCK],
+                      const int8_t **weights)
+{
+    const weights4 w = load_weights(*weights);
+    *weights += TILE_N * TILE_K;
+    s->row[0] = add64(first, pairs, s->row[0], vld1q_s8(x[0]), w);
+    x[0] += TILE_K;
+    s->row[1] = add64(first, pairs, s->row[1], vld1q_s8(x[1]), w);
+    x[1] += TILE_K;
+#if BLOCK == 4
+    s->row[2] = add64(first, pairs, s->row[2], vld1q_s8(x[2]), w);
+    x[2] += TILE_K;
+    s->row[3] = add64(first, pairs, s->row[3], vld1q_s8(x[3]), w);
+    x[3] += TILE_K;
+#endif
+}
+
+INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int8_t *const *out,
+                        int32_t o, const requant *r)
+{
+#if BLOCK == 4
+    const int32x4_t acc[4] = {
+        vaddq_s32(start, join(s->row[0])), vaddq_s32(start, join(s->row[1])),
+        vaddq_s32(start, join(s->row[2])), vaddq_s32(start, join(s->row[3]))};
+    const float32x4_t multipliers[4] = {m, m, m, m};
+    const uint32x4_t y = vreinterpretq_u32_s8(ek_requantize16_neon(acc, multipliers, r));
+    store4(out[0] + o, vgetq_lane_u32(y, 0));
+    store4(out[1] + o, vgetq_lane_u32(y, 1));
+    store4(out[2] + o, vgetq_lane_u32(y, 2));
+    store4(out[3] + o, vgetq_lane_u32(y, 3));
+#else
+    const int8x8_t bytes = ek_requantize8_neon(vaddq_s32(start, join(s->row[0])),
+                                               vaddq_s32(start, join(s->row[1])), m, m, r);
+    const uint32x2_t y = vreinterpret_u32_s8(bytes);
+    store4(out[0] + o, vget_lane_u32(y, 0));
+    store4(out[1] + o, vget_lane_u32(y, 1));
+#endif
+}
+
+/* One tile and the first `count` rows, a multiple of BLOCK. */
+INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows *rows, int32_t t,
+                      int32_t count, const requant *r)
+{
+    const int32x4_t start = vld1q_s32(tiles->start + t * TILE_N);
+    const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
+    const int32_t steps = ek_ceil_div(tiles->depth, TILE_K) - 1;
+    const int8_t *row = rows->x;
+    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * rows->stride) {
+        const int8_t *w = tiles->weights + t * tiles->bytes;
+        const int8_t *x[BLOCK] = {
+            row,
+            row + rows->stride,
+#if BLOCK == 4
+            row + 2 * rows->stride,
+            row + 3 * rows->stride,
+#endif
+        };
+        block_sums s;
+        step_rows(1, pairs, &s, x, &w);
+        if (steps % 2)
+            step_rows(0, pairs, &s, x, &w);
+        for (int32_t k = steps / 2; k > 0; k--) {
+            step_rows(0, pairs, &s, x, &w);
+            step_rows(0, pairs, &s, x, &w);
+        }
+        finish_rows(&s, start, m, rows->out + i, tiles->out + t * TILE_N, r);
+    }
+}
+
+/* ---- One row --------------------------------------------------------------------------------- */
+
+INLINE quad add_tile(const int first, const int pairs, quad s, int8x16_t x, const int8_t *weights)
+{
+    const weights4 w = load_weights(weights);
+    return add64(first, pairs, s, x, w);
+}
+
+INLINE int32x4_t row_tile(const int pairs, const int8_t *x, const int8_t *w, int32_t depth,
+                          const int32_t *start)
+{
+    quad s = add_tile(1, pairs, (quad){0}, vld1q_s8(x), w);
+    for (int32_t k = TILE_K; k < depth; k += TILE_K) {
+        w += TILE_N * TILE_K;
+        s = add_tile(0, pairs, s, vld1q_s8(x + k), w);
+    }
+    return vaddq_s32(vld1q_s32(start), join(s));
+}
+
+/* All tiles of one row, BLOCK at a time. */
+INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x, int8_t *out,
+                      const requant *r)
+{
+    int32_t t = 0;
+    const int8_t *end = x + ek_ceil_div(tiles->depth, TILE_K) * TILE_K;
+    for (; t + BLOCK <= tiles->count; t += BLOCK) {
+        const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
+        const int32_t *start = tiles->start + t * TILE_N;
+        const float *m = tiles->multiplier + t * TILE_N;
+        const int8_t *from = x;
+        int8x16_t v = vld1q_s8(from);
+        quad s0 = add_tile(1, pairs, (quad){0}, v, w0);
+        quad s1 = add_tile(1, pairs, (quad){0}, v, w1);
+#if BLOCK == 4
+        const int8_t *w2 = w1 + tiles->bytes, *w3 = w2 + tiles->bytes;
+        quad s2 = add_tile(1, pairs, (quad){0}, v, w2);
+        quad s3 = add_tile(1, pairs, (quad){0}, v, w3);
+#endif
+        while ((from += TILE_K) != end) {
+            v = vld1q_s8(from);
+            s0 = add_tile(0, pairs, s0, v, w0 += TILE_N * TILE_K);
+            s1 = add_tile(0, pairs, s1, v, w1 += TILE_N * TILE_K);
+#if BLOCK == 4
+            s2 = add_tile(0, pairs, s2, v, w2 += TILE_N * TILE_K);
+            s3 = add_tile(0, pairs, s3, v, w3 += TILE_N * TILE_K);
+#endif
+        }
+#if BLOCK == 4
+        const int32x4_t acc[4] = {
+            vaddq_s32(vld1q_s32(start), join(s0)), vaddq_s32(vld1q_s32(start + 4), join(s1)),
+            vaddq_s32(vld1q_s32(start + 8), join(s2)), vaddq_s32(vld1q_s32(start + 12), join(s3))};
+        const float32x4_t multipliers[4] = {vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8),
+                                            vld1q_f32(m + 12)};
+        vst1q_s8(out + t * TILE_N, ek_requantize16_neon(acc, multipliers, r));
+#else
+        vst1_s8(out + t * TILE_N,
+                ek_requantize8_neon(vaddq_s32(vld1q_s32(start), join(s0)),
+                                    vaddq_s32(vld1q_s32(start + 4), join(s1)), vld1q_f32(m),
+                                    vld1q_f32(m + 4), r));
+#endif
+    }
+    for (; t < tiles->count; t++) {
+        const int32x4_t acc = row_tile(pairs, x, tiles->weights + t * tiles->bytes, tiles->depth,
+                                       tiles->start + t * TILE_N);
+        const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
+        store4(out + t * TILE_N,
+               vget_lane_u32(vreinterpret_u32_s8(ek_requantize8_neon(acc, acc, m, m, r)), 0));
+    }
+}
+
+/* ---- The kernel ------------------------------------------------------------------------------ */
+
+/* Kept out of line: in a larger function the registers do not suffice. */
+#define VARIANT(name, pairs)                                                                    \
+    static __attribute__((noinline)) void tile_rows_##name(                                     \
+        const conv_tiles *tiles, const conv_rows *rows, int32_t t, int32_t count,               \
+        const requant *r)                                                                       \
+    {                                                                                           \
+        tile_rows(pairs, tiles, rows, t, count, r);                                             \
+    }                                                                                           \
+    static __attribute__((noinline)) void row_tiles_##name(                                     \
+        const conv_tiles *tiles, const int8_t *x, int8_t *out, const requant *r)                \
+    {                                                                                           \
+        row_tiles(pairs, tiles, x, out, r);                                                     \
+    }
+VARIANT(pairs, 1)
+VARIANT(single, 0)
+#undef VARIANT
+
+static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requant *r)
+{
+    const int32_t whole = rows->count / BLOCK * BLOCK;
+    for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
+        (tiles->pairs_fit ? tile_rows_pairs : tile_rows_single)(tiles, rows, t, whole, r);
+    for (int32_t i = whole; i < rows->count; i++)
+        (tiles->pairs_fit ? row_tiles_pairs : row_tiles_single)(
+            tiles, rows->x + i * rows->stride, rows->out[i] + tiles->out, r);
+}
+
+int ek_conv2d_neon_supports(const void *params)
+{
+    return conv_supports(params);
+}
+
+size_t ek_conv2d_neon_scratch(const void *params)
+{
+    const conv_shape s = conv_shape_of(params);
+    return panel_scratch(&s);
+}
+
+void ek_conv2d_neon(const void *params, const void *const in[], void *out, void *scratch,
+                    const ek_range *range)
+{
+    const ek_conv_params *p = params;
+    const conv_shape s = conv_shape_of(p);
+    conv_range(p, &s, in[0], out, scratch, range);
+}

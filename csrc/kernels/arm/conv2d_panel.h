@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution as a matrix product, the part that is common to the ARM sets: windows become rows of
+ * bytes that are multiplied with one tile of output channels after the other. Rows of a 1x1
+ * convolution are the input itself where that can be; others are gathered in scratch, a panel of
+ * a few dozen at a time. The including file has defined
+ *
+ *     TILE_N, TILE_K   the packing of its weights
+ *     BLOCK            rows that it takes at once
+ *     multiply(...)    the product of some rows and some tiles
+ */
+#include <string.h>
+
+#include "../kernels.h"
+#include "../window.h"
+#include "requant_neon.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+#define CHUNK 16          /* bytes that a copy moves at once: a run spills into what comes after it */
+#define PANEL_BYTES 16384 /* leaves room for the weights in a first level cache of 32 KB */
+#define PANEL_ROWS 64     /* a multiple of BLOCK */
+
+typedef ek_requant_neon requant;
+
+/* Rows to multiply and where their outputs go. */
+typedef struct conv_rows {
+    const int8_t *x;
+    ptrdiff_t stride; /* from row to row */
+    int32_t count;
+    int8_t *const *out; /* output channel 0 of each row */
+} conv_rows;
+
+/* Whole tiles of output channels. */
+typedef struct conv_tiles {
+    const int8_t *weights;
+    ptrdiff_t bytes; /* of a tile */
+    const int32_t *start; /* of all lanes, like `multiplier` */
+    const float *multiplier;
+    int32_t count;
+    int32_t depth;   /* of a row, not filled up */
+    int32_t out;     /* output channel of the first lane */
+    int pairs_fit;   /* see ek_weights */
+} conv_tiles;
+
+static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requant *r);
+
+/* What a call needs of its parameters, for one group. */
+typedef struct conv_shape {
+    int32_t channels, in_channels; /* of a group */
+    int32_t depth;                 /* values of a window */
+    int32_t row;                   /* bytes of a row in the panel */
+    int32_t rows;                  /* of a panel */
+    int dense_columns;             /* a window's columns are one run of bytes */
+    int direct;                    /* a window's bytes in the input are a row */
+    ptrdiff_t tile_bytes;
+} conv_shape;
+
+static conv_shape conv_shape_of(const ek_conv_params *p)
+{
+    conv_shape s;
+    s.channels = p->out.c / p->groups;
+    s.in_channels = p->in.c / p->groups;
+    s.depth = p->kernel_h * p->kernel_w * s.in_channels;
+    s.row = ek_ceil_div(s.depth, CHUNK) * CHUNK;
+    const int64_t windows = (int64_t)p->out.n * p->out.h * p->out.w;
+    s.rows = ek_min(ek_max(PANEL_BYTES / s.row / BLOCK * BLOCK, BLOCK), PANEL_ROWS);
+    s.rows = windows < s.rows ? (int32_t)windows : s.rows;
+    s.dense_columns =
+        p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s.in_channels);
+    s.direct = s.depth == s.row && p->kernel_h == 1 && s.dense_columns;
+    s.tile_bytes = (ptrdiff_t)ek_ceil_div(s.depth, TILE_K) * TILE_K * TILE_N;
+    return s;
+}
+
+/* With what the last run spills. */
+static size_t panel_scratch(const conv_shape *s)
+{
+    return (size_t)s->rows * (size_t)s->row + CHUNK;
+}
+
+/* ---- The product ----------------------------------------------------------------------------- */
+
+/* What fills a panel: one group of one input, and where its outputs go. */
+typedef struct conv_walk {
+    const ek_conv_params *p;
+    const conv_shape *s;
+    const requant *r;
+    const int8_t *end; /* of the input */
+    int8_t *panel;
+    int32_t rows; /* in the panel */
+    int8_t *out[PANEL_ROWS];
+    conv_tiles tiles;  /* the group's first; count is not used */
+    int32_t o, o_end;  /* channels of the group that are in the range */
+} conv_walk;
+
+/* The tile at channel `n` of which only [first, end) are in the range or exist. */
+static void multiply_edge(const conv_walk *walk, const conv_rows *rows, int32_t n, int32_t first,
+                          int32_t end)
+{
+    int32_t start[TILE_N] = {0};
+    float multiplier[TILE_N] = {0};
+    int8_t lanes[PANEL_ROWS][TILE_N];
+    int8_t *out[PANEL_ROWS];
+    conv_tiles tile = walk->tiles;
+    conv_rows to_lanes = *rows;
+    memcpy(start + first - n, tile.start + first, (size_t)(end - first) * sizeof start[0]);
+    memcpy(multiplier + first - n, tile.multiplier + first,
+           (size_t)(end - first) * sizeof multiplier[0]);
+    tile.weights += n / TILE_N * tile.bytes;
+    tile.start = start;
+    tile.multiplier = multiplier;
+    tile.count = 1;
+    tile.out = 0;
+    for (int32_t i = 0; i < rows->count; i++)
+        out[i] = lanes[i];
+    to_lanes.out = out;
+    multiply(&tile, &to_lanes, walk->r);
+    for (int32_t i = 0; i < rows->count; i++)
+        memcpy(rows->out[i] + walk->tiles.out + first, lanes[i] + first - n, (size_t)(end - first));
+}
+
+/* At most PANEL_ROWS rows with all channels of the range. */
+static void multiply_rows(const conv_walk *walk, const conv_rows *rows)
+{
+    int32_t n = walk->o / TILE_N * TILE_N;
+    if (n < walk->o) {
+        multiply_edge(walk, rows, n, walk->o, ek_min(n + TILE_N, walk->o_end));
+        n += TILE_N;
+    }
+    const int32_t whole = (walk->o_end - n) / TILE_N;
+    if (whole > 0) {
+        conv_tiles tiles = walk->tiles;
+        tiles.weights += n / TILE_N * tiles.bytes;
+        tiles.start += n;
+        tiles.multiplier += n;
+        tiles.out += n;
+        tiles.count = whole;
+        multiply(&tiles, rows, walk->r);
+        n += whole * TILE_N;
+    }
+    if (n < walk->o_end)
+        multiply_edge(walk, rows, n, n, walk->o_end);
+}
+
+/* ---- Gathering ------------------------------------------------------------------------------- */
+
+INLINE void copy16(const int8_t *from, int8_t *to)
+{
+    vst1q_s8(to, vld1q_s8(from));
+}
+
+/* Copies `count` bytes, and up to CHUNK - 1 more of any value. The input ends at `end`. */
+INLINE int8_t *append(int8_t *to, const int8_t *from, int32_t count, const int8_t *end)
+{
+    int32_t i = 0;
+    for (; i < count && end - from - i >= CHUNK; i += CHUNK)
+        copy16(from + i, to + i);
+    for (; i < count; i++)
+        to[i] = from[i];
+    return to + count;
+}
+
+INLINE int8_t *append_value(int8_t *to, int32_t count, int32_t value)
+{
+    const int8x16_t v = vdupq_n_s8((int8_t)value);
+    for (int32_t i = 0; i < count; i += CHUNK)
+        vst1q_s8(to + i, v);
+    return to + count;
+}
+
+/* Appends `taps` taps of a window's row, from `from` on. */
+static inline int8_t *append_taps(const ek_conv_params *p, const conv_shape *s, int8_t *to,
+                                  const int8_t *from, int32_t taps, const int8_t *end)
+{
+    const int32_t c = s->in_channels;
+    if (s->dense_columns)
+        return append(to, from, taps * c, end);
+    for (int32_t kw = 0; kw < taps; kw++) {
+        to = append(to, from, c, end);
+        from += (ptrdiff_t)p->dilation_w * p->in.w_stride;
+    }
+    return to;
+}
+
+/* Appends a window that lies inside the input; `from` is its first tap. */
+static inline void append_inside(const ek_conv_params *p, const conv_shape *s, int8_t *to,
+                                 const int8_t *from, const int8_t *end)
+{
+    const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const int32_t run = p->kernel_w * s->in_channels;
+    int32_t kh = 0;
+    if (s->dense_columns && run <= CHUNK && end - from - (p->kernel_h - 1) * step >= CHUNK) {
+        for (; kh < p->kernel_h; kh++, from += step, to += run)
+            copy16(from, to);
+        return;
+    }
+    for (; kh < p->kernel_h; kh++, from += step)
+        to = append_taps(p, s, to, from, p->kernel_w, end);
+}
+
+/* Appends the window whose first tap is at (h, w), wherever that is. */
+static void append_border(const ek_conv_params *p, const conv_shape *s, int8_t *to,
+                          const int8_t *image, int32_t h, int32_t w, const int8_t *end)
+{
+    const int32_t c = s->in_channels;
+    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t before = cols.first * c, behind = (p->kernel_w - cols.end) * c;
+    ptrdiff_t at = ek_image_at(&p->in, 0, h, w + cols.first * p->dilation_w);
+    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
+        const int32_t ih = h + kh * p->dilation_h;
+        if (ih < 0 || ih >= p->in.h || cols.first == cols.end) {
+            to = append_value(to, p->kernel_w * c, p->x_zero);
+        } else {
+            to = append_value(to, before, p->x_zero);
+            to = append_taps(p, s, to, image + at, cols.end - cols.first, end);
+            to = append_value(to, behind, p->x_zero);
+        }
+        at += (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    }
+}
+
+static void finish_panel(conv_walk *walk)
+{
+    const conv_rows rows = {walk->panel, walk->s->row, walk->rows, walk->out};
+    if (walk->rows > 0)
+        multiply_rows(walk, &rows);
+    walk->rows = 0;
+}
+
+/* The place of the next row, whose outputs go to `out`. */
+INLINE int8_t *next_row(conv_walk *walk, int8_t *out)
+{
+    if (walk->rows == walk->s->rows)
+        finish_panel(walk);
+    walk->out[walk->rows] = out;
+    return walk->panel + (ptrdiff_t)walk->rows++ * walk->s->row;
+}
+
+/* ---- Windows --------------------------------------------------------------------------------- */
+
+/* `count` windows that are rows; `from` is the first one's first tap. */
+static void walk_direct(const conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
+{
+    const ek_conv_params *p = walk->p;
+    int8_t *outs[PANEL_ROWS];
+    conv_rows rows = {from, (ptrdiff_t)p->stride_w * p->in.w_stride, 0, outs};
+    for (; count > 0; count -= rows.count, rows.x += rows.count * rows.stride) {
+        rows.count = ek_min(count, PANEL_ROWS);
+        for (int32_t i = 0; i < rows.count; i++, out += p->out.w_stride)
+            outs[i] = out;
+        multiply_rows(walk, &rows);
+    }
+}
+
+/* `count` windows of an output row, all inside the input; `from` is the first one's first tap. */
+static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
+{
+    const ek_conv_params *p = walk->p;
+    if (walk->s->direct && (count % BLOCK == 0 || count >= PANEL_ROWS || walk->s->rows == count)) {
+        walk_direct(walk, from, out, count);
+        return;
+    }
+    for (; count > 0; count--) {
+        append_inside(p, walk->s, next_row(walk, out), from, walk->end);
+        from += (ptrdiff_t)p->stride_w * p->in.w_stride;
+        out += p->out.w_stride;
+    }
+}
+
+static void walk_border(conv_walk *walk, const int8_t *image, int32_t h, int32_t col,
+                        int32_t col_end, int8_t *out)
+{
+    const ek_conv_params *p = walk->p;
+    for (; col < col_end; col++)
+        append_border(p, walk->s, next_row(walk, out + (ptrdiff_t)col * p->out.w_stride), image, h,
+                      col * p->stride_w - p->pad_left, walk->end);
+}
+
+/* Output columns [first, end) whose windows lie inside the input's width. */
+static ek_taps columns_inside(const ek_conv_params *p, const ek_range *range)
+{
+    const int32_t span = (p->kernel_w - 1) * p->dilation_w + 1;
+    const int32_t last = p->in.w - span + p->pad_left;
+    ek_taps cols;
+    cols.first = p->pad_left > 0 ? ek_ceil_div(p->pad_left, p->stride_w) : 0;
+    cols.end = last < 0 ? 0 : last / p->stride_w + 1;
+    cols.first = ek_min(ek_max(cols.first, range->col), range->col_end);
+    cols.end = ek_min(ek_max(cols.end, cols.first), range->col_end);
+    return cols;
+}
+
+static void walk_group(conv_walk *walk, const int8_t *x, int8_t *y, const ek_range *range)
+{
+    const ek_conv_params *p = walk->p;
+    const ek_taps inside = columns_inside(p, range);
+    const int32_t span_h = (p->kernel_h - 1) * p->dilation_h + 1;
+    for (int32_t row = range->row; row < range->row_end; row++) {
+        const int32_t n = row / p->out.h, oh = row % p->out.h;
+        const int32_t h = oh * p->stride_h - p->pad_top;
+        const int8_t *image = x + ek_image_at(&p->in, n, 0, 0);
+        int8_t *out = y + ek_image_at(&p->out, n, oh, 0);
+        if (h < 0 || h > p->in.h - span_h || inside.first == inside.end) {
+            walk_border(walk, image, h, range->col, range->col_end, out);
+            continue;
+        }
+        walk_border(walk, image, h, range->col, inside.first, out);
+        walk_inside(walk,
+                    image + ek_image_at(&p->in, 0, h, inside.first * p->stride_w - p->pad_left),
+                    out + (ptrdiff_t)inside.first * p->out.w_stride, inside.end - inside.first);
+        walk_border(walk, image, h, inside.end, range->col_end, out);
+    }
+    finish_panel(walk);
+}
+
+static void conv_range(const ek_conv_params *p, const conv_shape *s, const int8_t *x, int8_t *y,
+                       int8_t *scratch, const ek_range *range)
+{
+    const requant r = ek_requant_neon_init(&p->clamp);
+    const ptrdiff_t group_bytes = ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
+    conv_walk walk = {.p = p, .s = s, .r = &r, .panel = scratch};
+    walk.end = x + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
+    for (int32_t g = range->ch / s->channels; g * s->channels < range->ch_end; g++) {
+        const int32_t base = g * s->channels;
+        walk.o = ek_max(range->ch - base, 0);
+        walk.o_end = ek_min(range->ch_end - base, s->channels);
+        walk.tiles = (conv_tiles){
+            .weights = p->weights.data + g * group_bytes,
+            .bytes = s->tile_bytes,
+            .start = p->start + base,
+            .multiplier = p->multiplier + base,
+            .depth = s->depth,
+            .out = base,
+            .pairs_fit = p->weights.pairs_fit,
+        };
+        walk_group(&walk, x + (ptrdiff_t)g * s->in_channels, y, range);
+    }
+}
+
+static int conv_supports(const ek_conv_params *p)
+{
+    return p->weights.tile_n == TILE_N && p->weights.tile_k == TILE_K;
+}
