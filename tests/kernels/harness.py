@@ -23,6 +23,8 @@ from typing import Any
 import cffi
 import numpy as np
 
+from kernels.fields import declarations
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -37,18 +39,6 @@ CANARY = 256
 """Bytes watched on the side of a buffer that has no guard page."""
 
 ffi = cffi.FFI()
-
-
-def declarations(header: Path) -> str:
-    """A header as cffi reads it: without comments, includes, guards and macros other than integers."""
-    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
-    text = re.sub(r"\\\n", " ", text)
-    keep = [
-        line
-        for line in text.splitlines()
-        if not line.lstrip().startswith("#") or re.fullmatch(r"#define\s+\w+\s+(0x[0-9A-Fa-f]+|\d+)u?\s*", line)
-    ]
-    return re.sub(r"(#define\s+\w+\s+\w+?)u\b", r"\1", "\n".join(keep))
 
 
 ffi.cdef(declarations(CSRC / "kernels" / "kernel.h"))
