@@ -6,6 +6,7 @@
  */
 #define _POSIX_C_SOURCE 200112L /* posix_memalign */
 
+#include "core/instance.h"
 #include "edgekit/edgekit.h"
 #include "edgekit/edgekit_cpu.h"
 #include "fuzz.h"
@@ -155,6 +156,7 @@ typedef struct attempt {
     int watched;      /* the hash covers every operator */
     uint8_t *memory;  /* owned */
     ek_instance *net; /* in `memory` */
+    uint8_t *own[3];  /* arena, state and scratch, if they do not stand there */
     uint64_t hash;
 } attempt;
 
@@ -175,6 +177,29 @@ static int create(attempt *a, const ek_model *model)
     if (ek_create(&a->net, model, &config, a->memory, bytes) != EK_OK)
         abort();
     return 1;
+}
+
+/* Gives arena, state and scratch allocations of their own, so that nothing stands behind each. */
+static void separate(attempt *a)
+{
+    const ek_file_header *header = ek_header(&a->net->model);
+    const size_t sizes[] = {header->arena_bytes, header->state_bytes,
+                            a->threads * a->net->scratch_bytes};
+    for (int i = 0; i < 3; i++) {
+        a->own[i] = allocate(sizes[i]);
+        memset(a->own[i], 0x5A, sizes[i]);
+    }
+    a->net->bases[EK_BASE_ARENA] = a->own[0];
+    a->net->bases[EK_BASE_STATE] = a->own[1];
+    a->net->scratch = a->own[2];
+    ek_reset(a->net);
+}
+
+static void release(attempt *a)
+{
+    free(a->memory);
+    for (int i = 0; i < 3; i++)
+        free(a->own[i]);
 }
 
 /* With STATE two runs, as the second begins with what the first has left. */
@@ -218,6 +243,11 @@ static void compute(const ek_model *model, const uint8_t *file, fuzz_random *r)
     const int created = create(&scalar, model), both = create(&other, model) && created;
     if (small && created) {
         buffers b = make_buffers(model, r);
+        if (fuzz_below(r, 4) != 0) {
+            separate(&scalar);
+            if (both)
+                separate(&other);
+        }
         run(&scalar, model, &b);
         ran++;
         if (both)
@@ -228,8 +258,8 @@ static void compute(const ek_model *model, const uint8_t *file, fuzz_random *r)
         }
         free_buffers(&b);
     }
-    free(scalar.memory);
-    free(other.memory);
+    release(&scalar);
+    release(&other);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

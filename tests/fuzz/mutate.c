@@ -61,27 +61,31 @@ static uint32_t align64(uint32_t value)
     return (value + 63) / 64 * 64;
 }
 
-/* The file again; 0 if it does not fit. */
+/* The file again, which ends with its last section so that nothing hides a read behind it; 0 if it
+ * does not fit. */
 static size_t put_together(parts *p, uint8_t *data, size_t max_size)
 {
-    uint32_t at = align64(sizeof p->header);
+    uint32_t at = align64(sizeof p->header), end = at;
     for (uint32_t i = 0; i < SECTIONS; i++) {
         uint32_t *entry = &p->header.section[2 * i];
         if (i == EK_SECTION_WEIGHTS)
             p->header.program_bytes = at;
         entry[0] = p->section[i].size == 0 ? 0 : at;
         entry[1] = p->section[i].size;
+        end = i < EK_SECTION_WEIGHTS || p->section[i].size != 0 ? at + p->section[i].size : end;
         at = align64(at + p->section[i].size);
     }
-    if (at > max_size || at > MAX_BYTES)
+    if (end < p->header.program_bytes)
+        end = p->header.program_bytes;
+    if (end > max_size || end > MAX_BYTES)
         return 0;
-    p->header.file_bytes = at;
-    memset(data, 0, at);
+    p->header.file_bytes = end;
+    memset(data, 0, end);
     memcpy(data, &p->header, sizeof p->header);
     for (uint32_t i = 0; i < SECTIONS; i++)
         if (p->section[i].size != 0)
             memcpy(data + p->header.section[2 * i], p->section[i].data, p->section[i].size);
-    return at;
+    return end;
 }
 
 static void repair_checksums(uint8_t *data, size_t size)
@@ -489,6 +493,24 @@ static void shuffle(uint8_t *perm, uint32_t rank, fuzz_random *r)
     }
 }
 
+static void change_quantize(ek_quantize_record *p, uint32_t rank, fuzz_random *r)
+{
+    switch (fuzz_below(r, 6)) {
+    case 0:
+    case 1: shuffle(p->perm, rank, r); break;
+    case 2: shuffle(p->raw_perm, rank, r); break;
+    case 3: p->raw_layout = (uint8_t)fuzz_below(r, 3); break;
+    case 4:
+        p->table_axis = (uint8_t)fuzz_below(r, rank);
+        p->table_count = 1 + fuzz_below(r, 2); /* fit_raw_tables makes 2 the right number */
+        break;
+    default:
+        if (p->raw_dtype == 0)
+            memcpy(p->raw_perm, p->perm, sizeof p->raw_perm);
+        p->raw_dtype = fuzz_below(r, 2) ? EK_DTYPE_I8 : EK_DTYPE_U8;
+    }
+}
+
 static void change_params(model *m, fuzz_random *r)
 {
     op o;
@@ -537,11 +559,7 @@ static void change_params(model *m, fuzz_random *r)
         p->axis = fuzz_below(r, rank);
         break;
     }
-    case EK_OPCODE_QUANTIZE: {
-        ek_quantize_record *p = o.params;
-        shuffle(fuzz_below(r, 2) ? p->perm : p->raw_perm, rank, r);
-        break;
-    }
+    case EK_OPCODE_QUANTIZE: change_quantize(o.params, rank, r); break;
     case EK_OPCODE_TRANSPOSE:
     case EK_OPCODE_DEQUANTIZE:
         shuffle(o.params, rank, r);
@@ -814,6 +832,41 @@ static void fit_all_arrays(model *m, fuzz_random *r)
     }
 }
 
+/* Tables, means and deviations for a raw input: as many as there are channels, or one. */
+static void make_raw_tables(model *m, ek_quantize_record *p, uint32_t count, fuzz_random *r)
+{
+    p->table_count = count;
+    p->table = grow_weights(m->p, 256 * count, r);
+    p->mean = grow_weights(m->p, 4 * count, r);
+    p->std = grow_weights(m->p, 4 * count, r);
+    uint8_t *weights = m->p->section[EK_SECTION_WEIGHTS].data;
+    for (uint32_t i = 0; i < count; i++) {
+        const float mean = (float)fuzz_below(r, 256), deviation = ordinary_scale(r);
+        memcpy(weights + p->mean + 4 * i, &mean, 4);
+        memcpy(weights + p->std + 4 * i, &deviation, 4);
+    }
+}
+
+static void fit_raw_tables(model *m, fuzz_random *r)
+{
+    op o;
+    FOR_EACH_OP(m, o) {
+        ek_quantize_record *p = o.params;
+        const uint32_t rank = output_of(m, &o)->rank, *y = dims_of(m, output_of(m, &o));
+        const uint64_t size = m->p->section[EK_SECTION_WEIGHTS].size;
+        if (o.record->opcode != EK_OPCODE_QUANTIZE || p->raw_dtype == 0 || y == NULL)
+            continue;
+        const uint32_t channels = p->table_axis < rank ? y[p->table_axis] : 1;
+        const uint32_t count = p->table_count == 1 || channels > 12 ? 1 : channels;
+        if (count != p->table_count || p->table + 256 * (uint64_t)count > size ||
+            p->mean + 4 * (uint64_t)count > size || p->std + 4 * (uint64_t)count > size)
+            make_raw_tables(m, p, count, r);
+        const uint8_t axis = p->raw_layout == EK_RAW_LAYOUT_NCHW ? 1 : 3;
+        if (rank != 4 || (count != 1 && p->raw_perm[p->table_axis] != axis))
+            p->raw_layout = EK_RAW_LAYOUT_NONE;
+    }
+}
+
 /* Whether the tiles of INTERLEAVED weights can be counted. */
 static int has_tiles(const model *m, const ek_tensor_record *t)
 {
@@ -973,6 +1026,7 @@ static void make_consistent(parts *p, fuzz_random *r)
     fit_reshapes(&m);
     fit_shapes(&m);
     fit_all_arrays(&m, r);
+    fit_raw_tables(&m, r);
     fit_sizes(&m, r);
     fit_lifetimes(&m);
     fit_memory(&m, r);
