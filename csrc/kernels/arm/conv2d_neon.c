@@ -34,13 +34,6 @@ INLINE weights4 load_weights(const int8_t *w)
     return (weights4){v.val[0], v.val[1], v.val[2], v.val[3]};
 }
 
-INLINE int16x8_t multiply_high(int8x16_t x, int8x16_t w) { return vmull_high_s8(x, w); }
-
-INLINE int16x8_t add_high(int16x8_t acc, int8x16_t x, int8x16_t w)
-{
-    return vmlal_high_s8(acc, x, w);
-}
-
 INLINE int32x4_t join(quad s)
 {
     return vpaddq_s32(vpaddq_s32(s.a, s.b), vpaddq_s32(s.c, s.d));
@@ -51,16 +44,6 @@ INLINE int32x4_t join(quad s)
 INLINE weights4 load_weights(const int8_t *w)
 {
     return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
-}
-
-INLINE int16x8_t multiply_high(int8x16_t x, int8x16_t w)
-{
-    return vmull_s8(vget_high_s8(x), vget_high_s8(w));
-}
-
-INLINE int16x8_t add_high(int16x8_t acc, int8x16_t x, int8x16_t w)
-{
-    return vmlal_s8(acc, vget_high_s8(x), vget_high_s8(w));
 }
 
 INLINE int32x2_t halves(int32x4_t v) { return vadd_s32(vget_low_s32(v), vget_high_s32(v)); }
@@ -77,9 +60,9 @@ INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_
 {
     int16x8_t t = vmull_s8(vget_low_s8(x), vget_low_s8(w));
     if (pairs)
-        t = add_high(t, x, w);
+        t = mlal_high(t, x, w);
     acc = first ? vpaddlq_s16(t) : vpadalq_s16(acc, t);
-    return pairs ? acc : vpadalq_s16(acc, multiply_high(x, w));
+    return pairs ? acc : vpadalq_s16(acc, mull_high(x, w));
 }
 
 /* The sums are complete before the next row is used: compilers otherwise move all products of a step

@@ -13,9 +13,8 @@
 
 #include "../kernels.h"
 #include "../window.h"
+#include "neon.h"
 #include "requant_neon.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 #define CHUNK 16          /* bytes that a copy moves at once: a run spills into what comes after it */
 #define PANEL_BYTES 16384 /* leaves room for the weights in a first level cache of 32 KB */
@@ -190,9 +189,12 @@ static inline void append_inside(const ek_conv_params *p, const conv_shape *s, i
     const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
     const int32_t run = p->kernel_w * s->in_channels;
     int32_t kh = 0;
-    if (s->dense_columns && run <= CHUNK && end - from - (p->kernel_h - 1) * step >= CHUNK) {
-        for (; kh < p->kernel_h; kh++, from += step, to += run)
+    if (s->dense_columns && end - from - (p->kernel_h - 1) * step >= run + CHUNK) {
+        for (; kh < p->kernel_h; kh++, from += step, to += run) {
             copy16(from, to);
+            for (int32_t i = CHUNK; i < run; i += CHUNK)
+                copy16(from + i, to + i);
+        }
         return;
     }
     for (; kh < p->kernel_h; kh++, from += step)
