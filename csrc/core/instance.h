@@ -2,9 +2,10 @@
  *
  * What ek_create leaves in the caller's memory and ek_run walks:
  *
- *     [instance, bases, formats][steps][arena][state][scratch x threads][repacked weights]
+ *     [instance, bases, formats][steps][arena][state][scratch x threads][repacked]
  *
- * each part aligned to EK_ALIGN.
+ * each part aligned to EK_ALIGN. `repacked` are weights and starts of sums that kernels want in another
+ * form than the file's.
  */
 #ifndef EK_INSTANCE_H
 #define EK_INSTANCE_H

@@ -392,6 +392,27 @@ static uint64_t tiles_scratch(const ek_kernel *kernel, const ek_conv_params *p,
     return tiles->decoded_bytes + (a > b ? a : b);
 }
 
+/* The next `bytes` of the instance behind the scratch; null while measuring. */
+static void *reserve(ek_builder *builder, uint64_t bytes)
+{
+    const uint64_t at = builder->repacked_bytes;
+    builder->repacked_bytes += align_up(bytes, EK_ALIGN);
+    return builder->repacked == NULL ? NULL : builder->repacked + at;
+}
+
+/* Starts a kernel that adds `x_offset` to its input from sums that make up for it. */
+static void offset_start(ek_builder *builder, ek_conv_params *p, const ek_kernel *kernel,
+                         const ek_stored_weights *stored)
+{
+    if (kernel->x_offset == 0)
+        return;
+    int32_t *start = reserve(builder, (uint64_t)p->out.c * sizeof *start);
+    if (start == NULL)
+        return;
+    ek_offset_start(stored, p->start, kernel->x_offset, start);
+    p->start = start;
+}
+
 /* Copies the weights into the instance in the kernel's packing. */
 static const void *repack(ek_builder *builder, const ek_conv_params *p, const ek_kernel *kernel,
                           const ek_stored_weights *stored)
@@ -402,11 +423,9 @@ static const void *repack(ek_builder *builder, const ek_conv_params *p, const ek
     const int depthwise = kernel->kind == EK_KIND_DEPTHWISE;
     const uint64_t bytes = depthwise ? (uint64_t)stored->rows * (uint64_t)stored->depth
                                      : group_bytes * (uint64_t)p->groups;
-    const uint64_t at = builder->repacked_bytes;
-    builder->repacked_bytes += align_up(bytes, EK_ALIGN);
-    if (builder->repacked == NULL)
+    int8_t *data = reserve(builder, bytes);
+    if (data == NULL)
         return NULL;
-    int8_t *data = (int8_t *)builder->repacked + at;
     if (depthwise)
         ek_unpack_depthwise(stored, p->out.c, 0, p->out.c, data);
     else
@@ -434,6 +453,7 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
             return 0;
         if (!direct)
             params.weights.data = repack(builder, p, kernel, stored);
+        offset_start(builder, &params, kernel, stored);
         const ek_call call = conv_call(kernel->kind, &params, x, depth);
         count_scratch(builder, kernel_scratch(kernel, &params));
         append_call(builder, op, kernel, &call, NULL);
@@ -442,7 +462,8 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
     const ek_tiles tiles = plan_tiles(p, kernel, stored);
     if (!supports_tiles(kernel, &params, &tiles))
         return 0;
-    ek_call call = conv_call(kernel->kind, &params, x, depth);
+    offset_start(builder, &params, kernel, stored);
+    const ek_call call = conv_call(kernel->kind, &params, x, depth);
     count_scratch(builder, tiles_scratch(kernel, &params, &tiles));
     append_call(builder, op, kernel, &call, &tiles);
     return 1;

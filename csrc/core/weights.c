@@ -310,6 +310,50 @@ int ek_weights_pairs_fit(const ek_stored_weights *stored)
     return 1;
 }
 
+/* ---- Sums of rows ---------------------------------------------------------------------------- */
+
+static void sum_matrix_rows(const ek_stored_weights *w, uint32_t *sums)
+{
+    const row_layout l = layout_of(w->depth, w->tile_n, w->tile_k);
+    const uint32_t depth = (uint32_t)w->depth;
+    for (int32_t row = 0; row < w->rows; row++) {
+        const int8_t *at = (const int8_t *)w->data + row_start(&l, row);
+        uint32_t sum = 0, k = 0;
+        if (l.shift == 2) /* the commonest */
+            for (; k + 4 <= depth; k += 4, at += l.jump)
+                sum += (uint32_t)(at[0] + at[1] + at[2] + at[3]);
+        at = (const int8_t *)w->data + row_start(&l, row);
+        for (; k < depth; k++)
+            sum += (uint32_t)at[in_row(&l, k)];
+        sums[row] = sum;
+    }
+}
+
+static void sum_sparse_rows(const ek_stored_weights *w, uint32_t *sums)
+{
+    memset(sums, 0, (size_t)w->rows * sizeof *sums);
+    for (uint32_t tile = 0; tile < sparse_tile_count(w); tile++) {
+        sparse_reader reader = open_tile(w, tile);
+        uint32_t *tile_sums = sums + tile * (uint32_t)sparse_tile_rows(w);
+        for (; reader.values < reader.values_end; reader.values++)
+            tile_sums[next_checked_place(&reader) / (uint32_t)w->depth] += (uint32_t)*reader.values;
+    }
+}
+
+void ek_offset_start(const ek_stored_weights *stored, const int32_t *start, int32_t offset,
+                     int32_t *out)
+{
+    uint32_t *sums = (uint32_t *)out; /* two views of one type: ISO C11, 6.5, paragraph 7 */
+    if (stored->encoding == EK_ENCODING_SPARSE)
+        sum_sparse_rows(stored, sums);
+    else
+        sum_matrix_rows(stored, sums);
+    for (int32_t row = 0; row < stored->rows; row++)
+        sums[row] = (uint32_t)start[row] - (uint32_t)offset * sums[row];
+}
+
+/* ---- Checks ---------------------------------------------------------------------------------- */
+
 static int filling_is_zero(const ek_stored_weights *w)
 {
     const row_layout l = layout_of(w->depth, w->tile_n, w->tile_k);

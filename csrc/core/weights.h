@@ -35,4 +35,8 @@ void ek_unpack_depthwise(const ek_stored_weights *stored, int32_t channels, int3
 /* Whether no weight is -128. Reads all of them. */
 int ek_weights_pairs_fit(const ek_stored_weights *stored);
 
+/* out[row] = start[row] - offset * the sum of the row's weights, for all rows; wraps. */
+void ek_offset_start(const ek_stored_weights *stored, const int32_t *start, int32_t offset,
+                     int32_t *out);
+
 #endif /* EK_WEIGHTS_H */

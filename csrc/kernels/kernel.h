@@ -85,7 +85,8 @@ typedef struct ek_weights {
 
 /* Convolution: rows are n * out.h + oh, columns ow, channels output channels.
  *   acc = start[o] + sum(x * w), padding reads x_zero; y = requantize(acc, multiplier[o]).
- * `start` is already bias - x_zero * sum(w). CONV2D weights are [o][kh][kw][c/groups];
+ * `start` is already bias - x_zero * sum(w), and for a kernel with an `x_offset` it is less
+ * x_offset * sum(w), too. CONV2D weights are [o][kh][kw][c/groups];
  * DEPTHWISE ones [kh][kw][o], always DENSE; output channel o reads input channel
  * o / (out.c / in.c).
  * in[0] is x; out does not overlap it. */
@@ -229,6 +230,7 @@ typedef struct ek_kernel {
     ek_supports_fn supports; /* null: always */
     ek_scratch_fn scratch;   /* null: none */
     int32_t tile_n, tile_k;  /* the packing it wants for its weights; 0: DENSE */
+    int32_t x_offset; /* what a CONV2D kernel adds to each activation, to make it unsigned */
 } ek_kernel;
 
 /* All kernels of this build, best first within a kind. */

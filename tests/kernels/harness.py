@@ -129,6 +129,7 @@ class Kernel:
     scratch: Any
     tile_n: int
     tile_k: int
+    x_offset: int
 
     def __str__(self) -> str:
         return self.name
@@ -145,7 +146,7 @@ def load_kernels(library: Path) -> list[Kernel]:
         k = table[i]
         optional = [f if f != ffi.NULL else None for f in (k.supports, k.scratch)]
         name = ffi.string(k.name).decode()
-        kernel = Kernel(name, kinds[k.kind], kernel_sets()[k.set], k.run, *optional, k.tile_n, k.tile_k)
+        kernel = Kernel(name, kinds[k.kind], kernel_sets()[k.set], k.run, *optional, k.tile_n, k.tile_k, k.x_offset)
         result.append(kernel)
     _ALIVE.append(lib)
     return result
@@ -269,10 +270,14 @@ class Machine:
             self.slots[name] = Slot()
         return self.slots[name].place(data, bool(bit & 1), align or data.itemsize)
 
-    def params(self, case: Case, tile: tuple[int, int]) -> Any:
-        """The case's parameter struct with weights packed for `tile`."""
+    def params(self, case: Case, tile: tuple[int, int], x_offset: int = 0) -> Any:
+        """The case's parameter struct with weights packed for `tile`, for a kernel with `x_offset`."""
         params = ffi.new(f"ek_{case.struct}_params *", case.fields)
-        for i, (name, array) in enumerate(case.arrays.items()):
+        arrays = dict(case.arrays)
+        if x_offset != 0 and case.weights is not None:
+            sums = case.weights.matrix.sum(axis=2, dtype=np.int64).reshape(-1)
+            arrays["start"] = (arrays["start"] - x_offset * sums).astype(np.int32)  # wraps as the kernels do
+        for i, (name, array) in enumerate(arrays.items()):
             pointer = self._place(name, array, case.placement >> (4 + i))
             setattr(params, name, ffi.cast(ffi.typeof(getattr(params, name)), pointer))
         if case.weights is not None:
@@ -288,7 +293,7 @@ class Machine:
         Raises:
             AssertionError: a byte outside the output or the scratch, or an input, has changed.
         """
-        params = self.params(case, (kernel.tile_n, kernel.tile_k) if tile is None else tile)
+        params = self.params(case, (kernel.tile_n, kernel.tile_k) if tile is None else tile, kernel.x_offset)
         if kernel.supports and not kernel.supports(params):
             return None
         pointers = [self._place(f"in{i}", x, case.placement >> i) for i, x in enumerate(case.inputs)]

@@ -167,8 +167,43 @@ VECTOR = [
     Mutant("dropped tail", "x86/lut_avx2.c", "    if (rest.ch < rest.ch_end)", "    if (rest.ch < 0)", ("lut_avx2",)),
 ]  # fmt: skip
 
+TOP = "return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));"
+CONV512 = ("conv2d_avx512vnni",)
+AVX512VNNI = [
+    Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP,
+           """const __m512 magic = _mm512_set1_ps(12582912.0f);
+           const __m512 once = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), multiplier, magic), magic);
+           const __mmask16 near = _mm512_cmp_ps_mask(_mm512_mul_ps(v, v), _mm512_set1_ps(1e6f), _CMP_LT_OQ);
+           return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mask_mov_ps(v, near, once), r->hi));""", CONV512),
+    Mutant("half away from zero", "x86/requant_avx512vnni.h", TOP,
+           """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", CONV512),
+    Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_ps(v, r->hi)", "v", CONV512),
+    Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(_mm512_packs_epi16(ab, cd), r->lowest)",
+           "_mm512_packs_epi16(ab, cd)", CONV512),
+    Mutant("zero point wraps", "x86/requant_avx512vnni.h", "_mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero)",
+           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", CONV512),
+    Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", CONV512),
+    Mutant("another offset", "x86/vnni_avx512.h", "flip = _mm512_set1_epi8(-128)", "flip = _mm512_set1_epi8(-127)", CONV512),
+    Mutant("padding of zero", "x86/vnni_avx512.h", "value + 128, (size_t)count", "128 + (value & 0), (size_t)count", CONV512),
+    Mutant("dropped tail of a copy", "x86/vnni_avx512.h", "    if (i < count) {", "    if (i + 1 < count) {", CONV512),
+    Mutant("read behind the input", "x86/vnni_avx512.h", "_mm512_maskz_loadu_epi8(rest, from + i)", "load64(from + i)", CONV512),
+    Mutant("steps across runs", "x86/conv2d_avx512vnni.c", "0xFFFFFFFFu >> (32 - 8 * count)", "0xFFFFFFFFu", CONV512),
+    Mutant("steps begin at whole vectors", "x86/conv2d_avx512vnni.c", "if (first % TILE_K + count > TILE_K)", "if (0)", CONV512),
+    Mutant("dropped steps of one window", "x86/conv2d_avx512vnni.c", "for (; chains > 1 && k > 0; k--)", "for (; chains > 1 && k > 1; k--)",
+           CONV512),
+    Mutant("store of whole vectors", "x86/conv2d_avx512vnni.c", "low_bits(ek_max(tile->end - i * TILE_N, 0))", "~(uint64_t)0", CONV512),
+    Mutant("first channel of the tile always", "x86/conv2d_avx512vnni.c", "& ~low_bits(first)", "& ~low_bits(first & 0)", CONV512),
+    Mutant("starts that do not exist", "x86/conv2d_avx512vnni.c", "_mm512_maskz_loadu_epi32(lanes_of(tile, i), ",
+           "_mm512_loadu_si512(", CONV512),
+    Mutant("columns with gaps as one run", "x86/conv2d_vnni.h", "    if (step == c)", "    if (step >= c)", CONV512),
+    Mutant("band of whole rows beyond the input", "x86/conv2d_vnni.h", "h >= 0 && h + count <= p->in.h;", "h >= 0;", CONV512),
+    Mutant("rows with gaps as one", "x86/conv2d_vnni.h", "p->in.h_stride == columns * s->in_channels)", "1)", CONV512),
+    Mutant("output rows with gaps as one", "x86/conv2d_vnni.h", " && p->out.h_stride == cols * p->out.w_stride)", ")", CONV512),
+]  # fmt: skip
+
 LISTED = {stem for stem, _, _ in listed_kernels()}
-PAIRS = [(m, k) for m in SCALAR + VECTOR for k in m.kernels if k in LISTED]
+PAIRS = [(m, k) for m in SCALAR + VECTOR + AVX512VNNI for k in m.kernels if k in LISTED]
 
 
 def sources_of(root: Path, kernel: str) -> list[Path]:

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution and dense layers with vpdpbusd: a vector is four steps of depth for 16 channels, just
+ * as the weights are packed. Up to 14 windows by 32 channels are summed in 28 registers; two more
+ * hold weights and one the four activations that all lanes share.
+ */
+#include "vnni_avx512.h"
+
+#define WINDOWS 14
+#define TILES 2
+#define ONE_TILES 8
+
+#include "conv2d_vnni.h"
+
+/* Channels that exist of tile `i`. */
+INLINE __mmask16 lanes_of(const conv_tile *tile, int i)
+{
+    return (__mmask16)low_bits(ek_min(ek_max(tile->lanes - i * TILE_N, 0), TILE_N));
+}
+
+INLINE __m512i start_of(const conv_tile *tile, int i)
+{
+    return _mm512_maskz_loadu_epi32(lanes_of(tile, i), tile->start + i * TILE_N);
+}
+
+INLINE __m512 multiplier_of(const conv_tile *tile, int i)
+{
+    return _mm512_maskz_loadu_ps(lanes_of(tile, i), tile->multiplier + i * TILE_N);
+}
+
+/* Channels of up to four tiles from tile `i` on that are in the range. */
+INLINE uint64_t range_of(const conv_tile *tile, int i)
+{
+    const int32_t first = ek_max(tile->first - i * TILE_N, 0);
+    return low_bits(ek_max(tile->end - i * TILE_N, 0)) & ~low_bits(first);
+}
+
+/* Stores `windows` (a constant) rows of `tiles` (1 or 2) vectors. */
+INLINE void store_rows(const int windows, const int tiles, const conv_tile *tile,
+                       __m512i acc[][TILES], int8_t *out, const requant *r)
+{
+    const __m512 m0 = multiplier_of(tile, 0), m1 = multiplier_of(tile, tiles - 1);
+    const __mmask32 mask = (__mmask32)range_of(tile, 0);
+    const ptrdiff_t step = tile->out_step;
+    UNROLL for (int i = 0; i < windows; i += 4 / tiles) {
+        __m512i y[4];
+        UNROLL for (int j = 0; j < 4; j++) {
+            const int window = i + j / tiles < windows ? i + j / tiles : i;
+            y[j] = ek_requantize_top(acc[window][j % tiles], j % tiles ? m1 : m0, r);
+        }
+        const __m512i v = ek_pack64(y[0], y[1], y[2], y[3], r);
+        if (tiles == 2) {
+            _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(v));
+            if (i + 1 < windows)
+                _mm256_mask_storeu_epi8(out + step, mask, _mm512_extracti64x4_epi64(v, 1));
+        } else {
+            _mm_mask_storeu_epi8(out, (__mmask16)mask, _mm512_castsi512_si128(v));
+            if (i + 1 < windows)
+                _mm_mask_storeu_epi8(out + step, (__mmask16)mask, _mm512_extracti32x4_epi32(v, 1));
+            if (i + 2 < windows)
+                _mm_mask_storeu_epi8(out + 2 * step, (__mmask16)mask,
+                                     _mm512_extracti32x4_epi32(v, 2));
+            if (i + 3 < windows)
+                _mm_mask_storeu_epi8(out + 3 * step, (__mmask16)mask,
+                                     _mm512_extracti32x4_epi32(v, 3));
+        }
+        out += 4 / tiles * step;
+    }
+}
+
+/* `windows` windows (a constant of 1 to 14) by `tiles` tiles (1 or 2). */
+INLINE void multiply_block(const int windows, const int tiles, const conv_tile *tile,
+                           const uint8_t *x, int8_t *out, const requant *r)
+{
+    const ptrdiff_t x_step = tile->x_step, tile_bytes = tile->tile_bytes;
+    const int8_t *w = tile->weights;
+    const requant local = *r;
+    __m512i acc[WINDOWS][TILES];
+    const __m512i start0 = start_of(tile, 0), start1 = start_of(tile, tiles - 1);
+    UNROLL for (int i = 0; i < windows; i++) {
+        acc[i][0] = start0;
+        acc[i][tiles - 1] = start1;
+    }
+    for (int32_t row = 0; row < tile->rows; row++) {
+        const uint8_t *at = x + row * tile->row_step;
+        for (int32_t col = 0; col < tile->cols; col++, at += tile->col_step) {
+            /* Every third window has a pointer; two more are reached by an index. */
+            const uint8_t *third[(WINDOWS + 2) / 3];
+            UNROLL for (int i = 0; i < (windows + 2) / 3; i++) third[i] = at + 3 * i * x_step;
+            for (int32_t k = tile->steps; k > 0; k--) {
+                const __m512i w0 = load64(w), w1 = load64(w + (tiles - 1) * tile_bytes);
+                UNROLL for (int i = 0; i < windows; i++) {
+                    const __m512i v = broadcast4(third[i / 3] + i % 3 * x_step);
+                    acc[i][0] = dot4(acc[i][0], v, w0);
+                    if (tiles == 2)
+                        acc[i][1] = dot4(acc[i][1], v, w1);
+                }
+                UNROLL for (int i = 0; i < (windows + 2) / 3; i++) third[i] += TILE_K;
+                w += TILE_N * TILE_K;
+            }
+        }
+    }
+    store_rows(windows, tiles, tile, acc, out, &local);
+}
+
+typedef void (*multiply_fn)(const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r);
+
+/* Kept out of line: in a larger function the registers do not suffice. */
+#define MULTIPLY(windows)                                                                        \
+    static __attribute__((noinline)) void multiply##windows##x1(                                 \
+        const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r)                  \
+    {                                                                                            \
+        multiply_block(windows, 1, tile, x, out, r);                                             \
+    }                                                                                            \
+    static __attribute__((noinline)) void multiply##windows##x2(                                 \
+        const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r)                  \
+    {                                                                                            \
+        multiply_block(windows, 2, tile, x, out, r);                                             \
+    }
+MULTIPLY(1)
+MULTIPLY(2)
+MULTIPLY(3)
+MULTIPLY(4)
+MULTIPLY(5)
+MULTIPLY(6)
+MULTIPLY(7)
+MULTIPLY(8)
+MULTIPLY(9)
+MULTIPLY(10)
+MULTIPLY(11)
+MULTIPLY(12)
+MULTIPLY(13)
+MULTIPLY(14)
+#undef MULTIPLY
+
+/* Blocks of equal height, give or take one. */
+static void multiply(const conv_tile *tile, const uint8_t *x, int8_t *out, int32_t windows,
+                     const requant *r)
+{
+    static const multiply_fn by_windows[WINDOWS][TILES] = {
+        {multiply1x1, multiply1x2},   {multiply2x1, multiply2x2},   {multiply3x1, multiply3x2},
+        {multiply4x1, multiply4x2},   {multiply5x1, multiply5x2},   {multiply6x1, multiply6x2},
+        {multiply7x1, multiply7x2},   {multiply8x1, multiply8x2},   {multiply9x1, multiply9x2},
+        {multiply10x1, multiply10x2}, {multiply11x1, multiply11x2}, {multiply12x1, multiply12x2},
+        {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2},
+    };
+    for (int32_t blocks = ek_ceil_div(windows, WINDOWS); blocks > 0; blocks--) {
+        const int32_t height = ek_ceil_div(windows, blocks);
+        by_windows[height - 1][tile->count - 1](tile, x, out, r);
+        x += height * tile->x_step;
+        out += height * tile->out_step;
+        windows -= height;
+    }
+}
+
+/* One window by `tiles` tiles (a constant of 1, 2, 4 or 8). Few tiles take several steps at a time,
+ * so that four sums or more are in flight. */
+INLINE void multiply_one_block(const int tiles, const conv_tile *tile, int first,
+                               const uint8_t *x, int8_t *out, const requant *r)
+{
+    const int chains = tiles < 4 ? 4 / tiles : 1;
+    const ptrdiff_t tile_bytes = tile->tile_bytes;
+    const int8_t *w = tile->weights + first * tile_bytes;
+    __m512i acc[ONE_TILES][4];
+    UNROLL for (int i = 0; i < tiles; i++) {
+        acc[i][0] = start_of(tile, first + i);
+        UNROLL for (int j = 1; j < chains; j++) acc[i][j] = _mm512_setzero_si512();
+    }
+    for (int32_t row = 0; row < tile->rows; row++) {
+        const uint8_t *run = x + row * tile->row_step;
+        for (int32_t col = 0; col < tile->cols; col++, run += tile->col_step) {
+            const uint8_t *at = run;
+            int32_t k = tile->steps;
+            for (; k >= chains; k -= chains) {
+                UNROLL for (int j = 0; j < chains; j++) {
+                    const __m512i v = broadcast4(at + j * TILE_K);
+                    UNROLL for (int i = 0; i < tiles; i++)
+                        acc[i][j] = dot4_at(acc[i][j], v, w + i * tile_bytes + j * 64);
+                }
+                at += chains * TILE_K;
+                w += chains * TILE_N * TILE_K;
+            }
+            for (; chains > 1 && k > 0; k--) {
+                UNROLL for (int i = 0; i < tiles; i++)
+                    acc[i][0] = dot4_at(acc[i][0], broadcast4(at), w + i * tile_bytes);
+                at += TILE_K;
+                w += TILE_N * TILE_K;
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < tiles; i++)
+        UNROLL for (int j = 1; j < chains; j++)
+            acc[i][0] = _mm512_add_epi32(acc[i][0], acc[i][j]);
+    UNROLL for (int i = 0; i < tiles; i += 4) {
+        __m512i y[4];
+        UNROLL for (int j = 0; j < 4; j++)
+            y[j] = i + j < tiles ? ek_requantize_top(acc[i + j][0],
+                                                     multiplier_of(tile, first + i + j), r)
+                                 : y[0];
+        _mm512_mask_storeu_epi8(out + (first + i) * TILE_N, range_of(tile, first + i),
+                                ek_pack64(y[0], y[1], y[2], y[3], r));
+    }
+}
+
+static __attribute__((noinline)) void multiply_one(const conv_tile *tile, const uint8_t *x,
+                                                   int8_t *out, const requant *r)
+{
+    int i = 0;
+    if (tile->count == ONE_TILES) {
+        multiply_one_block(8, tile, 0, x, out, r);
+        return;
+    }
+    for (; tile->count - i >= 4; i += 4)
+        multiply_one_block(4, tile, i, x, out, r);
+    for (; tile->count - i >= 2; i += 2)
+        multiply_one_block(2, tile, i, x, out, r);
+    if (i < tile->count)
+        multiply_one_block(1, tile, i, x, out, r);
+}
+
+/* Bytes [first, first + 4) of each channel's row of weights, those below `end`; zero behind it.
+ * `tile` is [steps][16][4]; the vector behind the one with byte `first` exists where it is needed. */
+INLINE __m512i bytes_of(const int8_t *tile, int32_t first, int32_t end)
+{
+    const int32_t shift = first % TILE_K * 8;
+    const int8_t *at = tile + (ptrdiff_t)(first / TILE_K) * TILE_N * TILE_K;
+    __m512i v = _mm512_srl_epi32(load64(at), _mm_cvtsi32_si128(shift));
+    const int32_t count = ek_min(end - first, TILE_K);
+    if (first % TILE_K + count > TILE_K)
+        v = _mm512_or_si512(v, _mm512_sll_epi32(load64(at + TILE_N * TILE_K),
+                                                _mm_cvtsi32_si128(32 - shift)));
+    return _mm512_and_si512(v, _mm512_set1_epi32((int32_t)(0xFFFFFFFFu >> (32 - 8 * count))));
+}
+
+static void spread_tile(const int8_t *from, int8_t *to, int32_t runs, int32_t run)
+{
+    for (int32_t i = 0; i < runs; i++)
+        for (int32_t k = 0; k < run; k += TILE_K, to += TILE_N * TILE_K)
+            _mm512_storeu_si512(to, bytes_of(from, i * run + k, (i + 1) * run));
+}
+
+int ek_conv2d_avx512vnni_supports(const void *params)
+{
+    return conv_supports(params);
+}
+
+size_t ek_conv2d_avx512vnni_scratch(const void *params)
+{
+    return conv_scratch(params);
+}
+
+void ek_conv2d_avx512vnni(const void *params, const void *const in[], void *out, void *scratch,
+                          const ek_range *range)
+{
+    const ek_conv_params *p = params;
+    const requant r = ek_requant_avx512vnni_init(&p->clamp);
+    conv_range(p, in[0], out, scratch, range, &r);
+}

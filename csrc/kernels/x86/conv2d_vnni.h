@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution and dense layers on unsigned activations, the part that does not depend on the width
+ * of vectors.
+ *
+ * A band of the input, the rows and columns that some output rows need, is copied to scratch as
+ * unsigned bytes with the padding in place. There every window is a few runs of bytes at the same
+ * distances, and the windows of an output row follow each other at a constant step: nothing is
+ * gathered per window, and the inner loop knows no borders. The copy costs about 1 / (kernel_w * N)
+ * of the multiplication for N output channels.
+ *
+ * Weights come in steps of four along a run. Where runs are no multiple of four, a step would reach
+ * into the next run, so the weights of a tile are shifted apart first: as a run of nine bytes and a
+ * new step for the next one.
+ *
+ * The including file has defined the vectors of its set (vnni_*.h), TILES, ONE_TILES, and
+ *
+ *     multiply(&tile, ...)      up to TILES tiles of 16 channels for some windows of one output row
+ *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
+ *     spread_tile(...)          the weights of a tile with runs of whole steps
+ */
+#include "../kernels.h"
+#include "../window.h"
+
+#define TILE_N 16
+#define TILE_K 4
+#define BAND_BYTES 98304 /* of input in scratch: stays in a second level cache with the weights */
+#define SLACK 64         /* read behind a band: the last step of a run, and whole vectors */
+
+/* What a call needs of its parameters, for one group. A band is rows x columns of input pixels; of
+ * a kernel of one row (column) it holds only the rows (columns) that windows start at, of one with
+ * dilated rows only those that a window reads. */
+typedef struct conv_shape {
+    int32_t channels, in_channels; /* of a group */
+    int32_t rows, cols;            /* output rows and columns of a band */
+    int32_t input_step_h, input_step_w; /* in the input, between rows and columns of a band */
+    int32_t stride_h, stride_w;         /* in a band, between windows */
+    int32_t span_w;                     /* columns of a window */
+    int32_t runs_w;                     /* runs of a window in one row: 1, or kernel_w */
+    int32_t run;                        /* bytes */
+    int32_t steps;                      /* of TILE_K bytes in a run */
+    int spread;                         /* weights must be spread */
+    int64_t band_bytes;
+    ptrdiff_t tile_bytes;               /* of the weights as they come */
+    ptrdiff_t spread_bytes;             /* of a tile as it is used */
+} conv_shape;
+
+/* Up to TILES (ONE_TILES) tiles of output channels. */
+typedef struct conv_tile {
+    const int8_t *weights;
+    ptrdiff_t tile_bytes; /* from one tile's weights to the next one's */
+    const int32_t *start;
+    const float *multiplier;
+    int32_t count;        /* tiles */
+    int32_t lanes;        /* channels of them that exist */
+    int32_t first, end;   /* those that are in the range */
+    int32_t rows, cols, steps;        /* runs, and steps of a run */
+    ptrdiff_t row_step, col_step;     /* from one run's bytes to the next one's */
+    ptrdiff_t x_step, out_step;       /* from one window to the next */
+} conv_tile;
+
+static void multiply(const conv_tile *tile, const uint8_t *x, int8_t *out, int32_t windows,
+                     const requant *r);
+static void multiply_one(const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r);
+static void spread_tile(const int8_t *from, int8_t *to, int32_t runs, int32_t run);
+
+static int64_t band_row_bytes(const conv_shape *s, int32_t cols)
+{
+    return ((int64_t)(cols - 1) * s->stride_w + s->span_w) * s->in_channels;
+}
+
+static int64_t band_bytes(const conv_shape *s, int32_t kernel_h, int32_t rows, int32_t cols)
+{
+    return ((int64_t)(rows - 1) * s->stride_h + kernel_h) * band_row_bytes(s, cols);
+}
+
+/* Chooses the output rows and columns of a band: whole rows, or at least a few columns. */
+static void choose_band(conv_shape *s, const ek_conv_params *p)
+{
+    const int64_t one_row = band_bytes(s, p->kernel_h, 1, p->out.w);
+    const int64_t pixels = BAND_BYTES / ((int64_t)p->kernel_h * s->in_channels);
+    s->rows = s->cols = 1;
+    if (one_row > BAND_BYTES) {
+        const int64_t cols = (pixels - s->span_w) / s->stride_w / 64 * 64;
+        s->cols = cols < 64 ? 64 : (int32_t)cols;
+        s->cols = ek_min(s->cols, p->out.w);
+    } else {
+        const int64_t rows =
+            (BAND_BYTES / band_row_bytes(s, p->out.w) - p->kernel_h) / s->stride_h + 1;
+        s->cols = p->out.w;
+        if (p->kernel_h == 1 || p->dilation_h == 1)
+            s->rows = rows < p->out.h ? (int32_t)rows : p->out.h;
+    }
+    s->band_bytes = band_bytes(s, p->kernel_h, s->rows, s->cols);
+}
+
+static conv_shape conv_shape_of(const ek_conv_params *p)
+{
+    conv_shape s;
+    s.channels = p->out.c / p->groups;
+    s.in_channels = p->in.c / p->groups;
+    s.input_step_h = p->kernel_h == 1 ? p->stride_h : p->dilation_h;
+    s.input_step_w = p->kernel_w == 1 ? p->stride_w : 1;
+    s.stride_h = p->kernel_h == 1 ? 1 : p->stride_h;
+    s.stride_w = p->kernel_w == 1 ? 1 : p->stride_w;
+    s.span_w = (p->kernel_w - 1) * p->dilation_w + 1;
+    s.runs_w = p->dilation_w == 1 ? 1 : p->kernel_w;
+    s.run = p->kernel_w / s.runs_w * s.in_channels;
+    s.steps = ek_ceil_div(s.run, TILE_K);
+    s.spread = s.run % TILE_K != 0 && p->kernel_h * s.runs_w > 1;
+    const int32_t depth = p->kernel_h * p->kernel_w * s.in_channels;
+    s.tile_bytes = (ptrdiff_t)ek_ceil_div(depth, TILE_K) * TILE_K * TILE_N;
+    s.spread_bytes = (ptrdiff_t)p->kernel_h * s.runs_w * s.steps * TILE_K * TILE_N;
+    choose_band(&s, p);
+    return s;
+}
+
+static size_t conv_scratch(const ek_conv_params *p)
+{
+    const conv_shape s = conv_shape_of(p);
+    const size_t weights = s.spread ? (size_t)ONE_TILES * (size_t)s.spread_bytes : 0;
+    return weights + (size_t)s.band_bytes + SLACK;
+}
+
+/* ---- The band -------------------------------------------------------------------------------- */
+
+/* Copies columns [first, end) of an input row; those outside the input are x_zero. */
+static uint8_t *copy_columns(const ek_conv_params *p, const conv_shape *s, uint8_t *to,
+                             const int8_t *row, int32_t first, int32_t columns)
+{
+    const int32_t c = s->in_channels;
+    const ek_taps inside = ek_taps_inside(first, columns, s->input_step_w, p->in.w);
+    const ptrdiff_t step = (ptrdiff_t)s->input_step_w * p->in.w_stride;
+    const int8_t *from = row + (ptrdiff_t)(first + inside.first * s->input_step_w) * p->in.w_stride;
+    const int32_t count = inside.end - inside.first;
+    fill_unsigned(to, p->x_zero, (ptrdiff_t)inside.first * c);
+    to += (ptrdiff_t)inside.first * c;
+    if (step == c)
+        copy_unsigned(to, from, (ptrdiff_t)count * c);
+    else
+        for (int32_t i = 0; i < count; i++)
+            copy_unsigned(to + (ptrdiff_t)i * c, from + i * step, c);
+    to += (ptrdiff_t)count * c;
+    fill_unsigned(to, p->x_zero, (ptrdiff_t)(columns - inside.end) * c);
+    return to + (ptrdiff_t)(columns - inside.end) * c;
+}
+
+/* Copies what `rows` output rows from `oh` on and `cols` columns from `ow` on read. */
+static void copy_band(const ek_conv_params *p, const conv_shape *s, uint8_t *to,
+                      const int8_t *image, int32_t oh, int32_t rows, int32_t ow, int32_t cols)
+{
+    const int32_t columns = (cols - 1) * s->stride_w + s->span_w;
+    const int32_t count = (rows - 1) * s->stride_h + p->kernel_h;
+    const int32_t h = oh * p->stride_h - p->pad_top, w = ow * p->stride_w - p->pad_left;
+    const int whole_rows = w == 0 && columns == p->in.w && h >= 0 && h + count <= p->in.h;
+    if (whole_rows && s->input_step_w == 1 && s->input_step_h == 1
+        && p->in.w_stride == s->in_channels && p->in.h_stride == columns * s->in_channels) {
+        copy_unsigned(to, image + (ptrdiff_t)h * p->in.h_stride,
+                      (ptrdiff_t)count * p->in.h_stride);
+        return;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t ih = h + i * s->input_step_h;
+        if (ih >= 0 && ih < p->in.h) {
+            to = copy_columns(p, s, to, image + (ptrdiff_t)ih * p->in.h_stride, w, columns);
+        } else {
+            fill_unsigned(to, p->x_zero, (ptrdiff_t)columns * s->in_channels);
+            to += (ptrdiff_t)columns * s->in_channels;
+        }
+    }
+}
+
+/* ---- The multiplication ---------------------------------------------------------------------- */
+
+/* One band and where its outputs go. */
+typedef struct conv_band {
+    const uint8_t *x;
+    int8_t *spread; /* room for spread weights */
+    int32_t rows, cols;
+    ptrdiff_t row_bytes;
+    int8_t *out; /* of its first window, channel 0 */
+} conv_band;
+
+static void multiply_tile(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
+                          const conv_tile *tile, int8_t *out, const requant *r)
+{
+    const ptrdiff_t next = s->stride_h * band->row_bytes;
+    int32_t rows = band->rows, cols = band->cols;
+    if (rows == 1 && cols == 1) {
+        multiply_one(tile, band->x, out, r);
+        return;
+    }
+    if (next == cols * tile->x_step && p->out.h_stride == cols * p->out.w_stride) {
+        cols *= rows;
+        rows = 1;
+    }
+    for (int32_t i = 0; i < rows; i++)
+        multiply(tile, band->x + i * next, out + (ptrdiff_t)i * p->out.h_stride, cols, r);
+}
+
+/* Multiplies the band with output channels [o, o_end) of one group. */
+static void multiply_band(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
+                          int32_t group, int32_t o, int32_t o_end, const requant *r)
+{
+    const int32_t base = group * s->channels;
+    const int32_t tiles = band->rows * band->cols == 1 ? ONE_TILES : TILES;
+    const int32_t runs = p->kernel_h * s->runs_w;
+    const int8_t *weights =
+        p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
+    for (int32_t n = (o - base) / TILE_N * TILE_N; n < o_end - base; n += tiles * TILE_N) {
+        const int32_t left = s->channels - n;
+        conv_tile tile = {
+            .weights = weights + n / TILE_N * s->tile_bytes,
+            .tile_bytes = s->tile_bytes,
+            .start = p->start + base + n,
+            .multiplier = p->multiplier + base + n,
+            .lanes = ek_min(left, tiles * TILE_N),
+            .first = ek_max(o - base - n, 0),
+            .end = ek_min(o_end - base - n, tiles * TILE_N),
+            .rows = p->kernel_h,
+            .cols = s->runs_w,
+            .steps = s->steps,
+            .row_step = band->row_bytes,
+            .col_step = (ptrdiff_t)p->dilation_w * s->in_channels,
+            .x_step = (ptrdiff_t)s->stride_w * s->in_channels,
+            .out_step = p->out.w_stride,
+        };
+        tile.count = ek_ceil_div(tile.end, TILE_N);
+        if (s->spread) {
+            for (int32_t i = 0; i < tile.count; i++)
+                spread_tile(tile.weights + i * s->tile_bytes, band->spread + i * s->spread_bytes,
+                            runs, s->run);
+            tile.weights = band->spread;
+            tile.tile_bytes = s->spread_bytes;
+        }
+        multiply_tile(p, s, band, &tile, band->out + base + n, r);
+    }
+}
+
+static void conv_group(const ek_conv_params *p, const conv_shape *s, const int8_t *x, int8_t *y,
+                       uint8_t *scratch, const ek_range *range, int32_t group, const requant *r)
+{
+    const int32_t o = ek_max(range->ch, group * s->channels);
+    const int32_t o_end = ek_min(range->ch_end, (group + 1) * s->channels);
+    conv_band band = {.spread = (int8_t *)scratch};
+    uint8_t *to = scratch + (s->spread ? ONE_TILES * s->spread_bytes : 0);
+    band.x = to;
+    for (int32_t row = range->row; row < range->row_end; row += band.rows) {
+        const int32_t n = row / p->out.h, oh = row % p->out.h;
+        const int8_t *image = x + ek_image_at(&p->in, n, 0, 0) + group * s->in_channels;
+        band.rows = ek_min(s->rows, ek_min(p->out.h - oh, range->row_end - row));
+        for (int32_t col = range->col; col < range->col_end; col += band.cols) {
+            band.cols = ek_min(s->cols, range->col_end - col);
+            band.row_bytes = (ptrdiff_t)band_row_bytes(s, band.cols);
+            band.out = y + ek_image_at(&p->out, n, oh, col);
+            copy_band(p, s, to, image, oh, band.rows, col, band.cols);
+            multiply_band(p, s, &band, group, o, o_end, r);
+        }
+    }
+}
+
+static void conv_range(const ek_conv_params *p, const int8_t *x, int8_t *y, uint8_t *scratch,
+                       const ek_range *range, const requant *r)
+{
+    const conv_shape s = conv_shape_of(p);
+    for (int32_t g = range->ch / s.channels; g * s.channels < range->ch_end; g++)
+        conv_group(p, &s, x, y, scratch, range, g, r);
+}
+
+static int conv_supports(const ek_conv_params *p)
+{
+    return p->weights.tile_n == TILE_N && p->weights.tile_k == TILE_K;
+}

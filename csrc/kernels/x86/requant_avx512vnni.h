@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requantization of sixteen values: requant.h in AVX-512. cvtps rounds to nearest even, which
+ * ek_open has checked to be the mode.
+ */
+#ifndef EK_REQUANT_AVX512VNNI_H
+#define EK_REQUANT_AVX512VNNI_H
+
+#include <immintrin.h>
+
+#include "../requant.h"
+
+typedef struct ek_requant_avx512vnni {
+    __m512 lo, hi;  /* before the zero point is added */
+    __m512i zero;   /* as 16 bit */
+    __m512i lowest; /* the lower clamp as 8 bit */
+} ek_requant_avx512vnni;
+
+static inline ek_requant_avx512vnni ek_requant_avx512vnni_init(const ek_clamp *clamp)
+{
+    const ek_requant scalar = ek_requant_init(clamp);
+    ek_requant_avx512vnni r;
+    r.lo = _mm512_set1_ps(scalar.lo);
+    r.hi = _mm512_set1_ps(scalar.hi);
+    r.zero = _mm512_set1_epi16((short)scalar.zero);
+    r.lowest = _mm512_set1_epi8((char)clamp->lo);
+    return r;
+}
+
+/* rne(v), clamped, before the zero point is added. max returns its second operand for NaN. */
+static inline __m512i ek_round_avx512vnni(__m512 v, const ek_requant_avx512vnni *r)
+{
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));
+}
+
+static inline __m512i ek_requantize_avx512vnni(__m512i acc, __m512 multiplier,
+                                               const ek_requant_avx512vnni *r)
+{
+    return ek_round_avx512vnni(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);
+}
+
+/* Sixteen rounded values as int8. */
+static inline __m128i ek_pack16_avx512vnni(__m512i a, const ek_requant_avx512vnni *r)
+{
+    const __m256i biased =
+        _mm256_add_epi16(_mm512_cvtepi32_epi16(a), _mm512_castsi512_si256(r->zero));
+    return _mm256_cvtsepi16_epi8(biased);
+}
+
+/* The same in fewer instructions for many vectors, where v cannot be NaN: only the upper clamp is
+ * taken here. What is below int32 becomes its lowest value, which saturates to an int8 of -128
+ * whatever the zero point, and the lower clamp then is one instruction for 64 values. */
+static inline __m512i ek_requantize_top(__m512i acc, __m512 multiplier,
+                                        const ek_requant_avx512vnni *r)
+{
+    const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+    return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));
+}
+
+/* Four vectors of ek_requantize_top as int8: of each 128-bit lane four values of a, of b, of c and
+ * of d follow each other. */
+static inline __m512i ek_pack64_lanes(__m512i a, __m512i b, __m512i c, __m512i d,
+                                      const ek_requant_avx512vnni *r)
+{
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero);
+    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), r->zero);
+    return _mm512_max_epi8(_mm512_packs_epi16(ab, cd), r->lowest);
+}
+
+/* The same in order: all of a, then b, c and d. */
+static inline __m512i ek_pack64(__m512i a, __m512i b, __m512i c, __m512i d,
+                                const ek_requant_avx512vnni *r)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, ek_pack64_lanes(a, b, c, d, r));
+}
+
+#endif /* EK_REQUANT_AVX512VNNI_H */
