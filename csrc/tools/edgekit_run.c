@@ -22,8 +22,10 @@ static const char usage[] =
     "Each --input is the next input of the model: a .npy file, or raw bytes, in the input's own\n"
     "layout: float32, or the model's int8 or raw 8-bit data. Samples follow each other.\n"
     "\n"
-    "  --raw            .bin inputs hold raw 8-bit data\n"
+    "  --raw            inputs that are no .npy files hold raw 8-bit data\n"
     "  --output FILE    the outputs of all samples, output after output of each, as raw bytes\n"
+    "  --tensors FILE   the result of every operator, sample after sample: for each the tensor's\n"
+    "                   index in the model and its bytes, as little-endian uint32, and its data\n"
     "  --kernels LIST   auto (what the processor has), or kernel sets: scalar,avx2\n"
     "  --repack         reorder weights once for the kernels\n"
     "  --threads N      1 to 64\n"
@@ -34,7 +36,7 @@ static const char usage[] =
     "example: edgekit-run digits.ekm --input digits.npy --digest\n";
 
 typedef struct options {
-    const char *model, *output, *kernels;
+    const char *model, *output, *tensors, *kernels;
     const char *inputs[MAX_PORTS];
     uint32_t input_count, threads, repeat;
     int raw, repack, digest, info;
@@ -54,12 +56,15 @@ typedef struct samples {
     ek_format format;
 } samples;
 
-typedef struct digests {
+/* What is kept of the operators' results. */
+typedef struct results {
     uint32_t *crc;        /* of each operator */
     uint8_t *opcode;
     const char **kernel;
     uint32_t op_count;
-} digests;
+    FILE *tensors;        /* null: none */
+    const char *path;
+} results;
 
 /* Ends with one line on stderr. */
 _Noreturn static void fail(const char *subject, const char *problem)
@@ -93,8 +98,8 @@ static file read_file(const char *path)
     return f;
 }
 
-/* The header of a .npy file (NumPy, NEP 1): its data must be in C order and of the type wanted. */
-static const uint8_t *npy_data(const char *path, const file *f, const char *descr, size_t *bytes)
+/* The text of a .npy file's header (NumPy, NEP 1), and where its data is. */
+static char *npy_header(const char *path, const file *f, const uint8_t **data, size_t *bytes)
 {
     const size_t prefix = f->size > 6 && f->data[6] >= 2 ? 12 : 10;
     if (f->size < prefix)
@@ -106,31 +111,39 @@ static const uint8_t *npy_data(const char *path, const file *f, const char *desc
         fail(path, "is cut off");
     char *text = allocate(header + 1);
     memcpy(text, f->data + prefix, header);
-    if (strstr(text, descr) == NULL)
-        fail(path, "has another element type than the model's input");
-    if (strstr(text, "'fortran_order': False") == NULL)
-        fail(path, "is in Fortran order: save a C-contiguous array");
-    free(text);
+    *data = f->data + prefix + header;
     *bytes = f->size - prefix - header;
-    return f->data + prefix + header;
+    return text;
+}
+
+/* How the array of a .npy file is bound: its element type tells the model's own input from raw data. */
+static ek_format npy_format(const char *path, const char *header, const ek_io_info *info)
+{
+    static const char *const raw_types[] = {"none", "'|i1'", "'|u1'"};
+    if (strstr(header, "'fortran_order': False") == NULL)
+        fail(path, "is in Fortran order: save a C-contiguous array");
+    if (strstr(header, info->format == EK_FORMAT_FLOAT ? "'<f4'" : "'|i1'") != NULL)
+        return info->format;
+    if (info->raw_dtype == 0 || strstr(header, raw_types[info->raw_dtype]) == NULL)
+        fail(path, "has another element type than the model's input");
+    return EK_FORMAT_RAW;
 }
 
 static samples load_samples(const char *path, const ek_io_info *info, int raw)
 {
     samples s = {.file = read_file(path), .format = info->format};
-    if (raw && info->raw_dtype == 0)
-        fail(path, "the model records no table for raw data");
-    if (raw)
-        s.format = EK_FORMAT_RAW;
-    s.bytes = info->elements * (s.format == EK_FORMAT_FLOAT ? sizeof(float) : 1);
     size_t bytes = s.file.size;
     s.data = s.file.data;
     if (bytes >= 6 && memcmp(s.data, "\x93NUMPY", 6) == 0) {
-        const char *descr = s.format == EK_FORMAT_FLOAT                     ? "'<f4'"
-                            : s.format == EK_FORMAT_RAW && info->raw_dtype == 2 ? "'|u1'"
-                                                                                : "'|i1'";
-        s.data = npy_data(path, &s.file, descr, &bytes);
+        char *header = npy_header(path, &s.file, &s.data, &bytes);
+        s.format = npy_format(path, header, info);
+        free(header);
+    } else if (raw) {
+        s.format = EK_FORMAT_RAW;
     }
+    if (s.format == EK_FORMAT_RAW && info->raw_dtype == 0)
+        fail(path, "the model records no table for raw data");
+    s.bytes = info->elements * (s.format == EK_FORMAT_FLOAT ? sizeof(float) : 1);
     s.count = bytes / s.bytes;
     if (bytes % s.bytes != 0 || s.count == 0)
         fail(path, "does not hold a whole number of samples");
@@ -154,8 +167,8 @@ static options parse(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         const int takes_value = !strcmp(a, "--input") || !strcmp(a, "--output") ||
-                                !strcmp(a, "--kernels") || !strcmp(a, "--threads") ||
-                                !strcmp(a, "--repeat");
+                                !strcmp(a, "--tensors") || !strcmp(a, "--kernels") ||
+                                !strcmp(a, "--threads") || !strcmp(a, "--repeat");
         if (takes_value && i + 1 == argc)
             fail(a, "needs a value");
         const char *value = takes_value ? argv[++i] : NULL;
@@ -168,6 +181,8 @@ static options parse(int argc, char **argv)
             o.inputs[o.input_count++] = value;
         } else if (!strcmp(a, "--output")) {
             o.output = value;
+        } else if (!strcmp(a, "--tensors")) {
+            o.tensors = value;
         } else if (!strcmp(a, "--kernels")) {
             o.kernels = value;
         } else if (!strcmp(a, "--threads")) {
@@ -249,14 +264,47 @@ static void print_info(const ek_model *model, ek_kernels kernels, uint32_t threa
            ek_memory_needed(model, kernels, threads), ek_scratch_needed(model, kernels));
 }
 
+static FILE *create_file(const char *path)
+{
+    FILE *stream = fopen(path, "wb");
+    if (stream == NULL)
+        fail(path, "cannot be written");
+    return stream;
+}
+
+static void put(FILE *stream, const char *path, const void *data, size_t bytes)
+{
+    if (fwrite(data, 1, bytes, stream) != bytes)
+        fail(path, "cannot be written");
+}
+
+static void put_word(FILE *stream, const char *path, uint32_t word)
+{
+    const uint8_t bytes[4] = {(uint8_t)word, (uint8_t)(word >> 8), (uint8_t)(word >> 16),
+                              (uint8_t)(word >> 24)};
+    put(stream, path, bytes, sizeof bytes);
+}
+
+static void close_file(FILE *stream, const char *path)
+{
+    if (stream != NULL && fclose(stream) != 0)
+        fail(path, "cannot be written");
+}
+
 static void note_op(void *context, const ek_op_event *event)
 {
-    digests *d = context;
-    if (!event->done || event->op >= d->op_count)
+    results *r = context;
+    if (!event->done || event->op >= r->op_count)
         return;
-    d->crc[event->op] = ek_crc32(d->crc[event->op], event->data, event->bytes);
-    d->opcode[event->op] = event->opcode;
-    d->kernel[event->op] = event->kernel;
+    r->crc[event->op] = ek_crc32(r->crc[event->op], event->data, event->bytes);
+    r->opcode[event->op] = event->opcode;
+    r->kernel[event->op] = event->kernel;
+    if (r->tensors == NULL)
+        return;
+    put_word(r->tensors, r->path, event->tensor);
+    put_word(r->tensors, r->path, (uint32_t)event->bytes);
+    put(r->tensors, r->path, event->data, event->bytes);
+    fflush(r->tensors); /* should the next operator end the program, this one is known */
 }
 
 /* ---- The run --------------------------------------------------------------------------------- */
@@ -269,7 +317,7 @@ typedef struct session {
     size_t output_bytes[MAX_PORTS];
     uint32_t output_crc[MAX_PORTS];
     uint32_t input_count, output_count;
-    digests digests;
+    results results;
 } session;
 
 static void check(ek_status status, const char *subject)
@@ -319,19 +367,18 @@ static void run_sample(session *s, const options *o, size_t sample)
 /* A first pass over all samples that looks at the results. */
 static void run_and_report(session *s, const options *o, size_t count)
 {
-    FILE *out = o->output == NULL ? NULL : fopen(o->output, "wb");
-    if (o->output != NULL && out == NULL)
-        fail(o->output, "cannot be written");
+    FILE *out = o->output == NULL ? NULL : create_file(o->output);
     for (size_t sample = 0; sample < count; sample++) {
         run_sample(s, o, sample);
         for (uint32_t i = 0; i < s->output_count; i++) {
             s->output_crc[i] = ek_crc32(s->output_crc[i], s->outputs[i], s->output_bytes[i]);
-            if (out != NULL && fwrite(s->outputs[i], 1, s->output_bytes[i], out) != s->output_bytes[i])
-                fail(o->output, "cannot be written");
+            if (out != NULL)
+                put(out, o->output, s->outputs[i], s->output_bytes[i]);
         }
     }
-    if (out != NULL && fclose(out) != 0)
-        fail(o->output, "cannot be written");
+    close_file(out, o->output);
+    close_file(s->results.tensors, o->tensors);
+    s->results.tensors = NULL;
 }
 
 static double seconds(void)
@@ -352,9 +399,9 @@ static void measure(session *s, const options *o, size_t count)
 
 static void print_digests(const session *s)
 {
-    for (uint32_t i = 0; i < s->digests.op_count; i++)
-        printf("op %u opcode %u %s %08x\n", (unsigned)i, (unsigned)s->digests.opcode[i],
-               s->digests.kernel[i], (unsigned)s->digests.crc[i]);
+    for (uint32_t i = 0; i < s->results.op_count; i++)
+        printf("op %u opcode %u %s %08x\n", (unsigned)i, (unsigned)s->results.opcode[i],
+               s->results.kernel[i], (unsigned)s->results.crc[i]);
     for (uint32_t i = 0; i < s->output_count; i++) {
         ek_io_info info;
         if (ek_output_info(&s->model, i, &info) == EK_OK)
@@ -372,13 +419,15 @@ static void create(session *s, const options *o, ek_kernels kernels, ek_threads 
         config.parallel_for = ek_threads_parallel_for;
         config.parallel_context = threads;
     }
-    if (o->digest) {
-        s->digests.op_count = s->model.op_count;
-        s->digests.crc = allocate(s->model.op_count * sizeof(uint32_t));
-        s->digests.opcode = allocate(s->model.op_count);
-        s->digests.kernel = allocate(s->model.op_count * sizeof(char *));
+    if (o->digest || o->tensors != NULL) {
+        s->results.op_count = s->model.op_count;
+        s->results.crc = allocate(s->model.op_count * sizeof(uint32_t));
+        s->results.opcode = allocate(s->model.op_count);
+        s->results.kernel = allocate(s->model.op_count * sizeof(char *));
+        s->results.tensors = o->tensors == NULL ? NULL : create_file(o->tensors);
+        s->results.path = o->tensors;
         config.on_op = note_op;
-        config.on_op_context = &s->digests;
+        config.on_op_context = &s->results;
     }
     check(ek_create(&s->net, &s->model, &config, allocate(bytes), bytes), o->model);
 }
