@@ -1058,6 +1058,24 @@ static void mutate_parts(parts *p, fuzz_random *r)
     }
 }
 
+/* One thing wrong in a file that is consistent, often by little: what a missing check lets pass. */
+static void break_one(parts *p, fuzz_random *r)
+{
+    model m = model_of(p);
+    part *weights = &p->section[EK_SECTION_WEIGHTS];
+    const uint32_t cut = 1 + fuzz_below(r, fuzz_below(r, 2) ? 4 : 64);
+    op o;
+    switch (fuzz_below(r, 4)) {
+    case 0: p->header.arena_bytes -= cut < p->header.arena_bytes ? cut : 0; break;
+    case 1: weights->size -= cut < weights->size ? cut : 0; break;
+    case 2:
+        if (pick_op(&m, r, &o))
+            change_field(r, o.params, o.params_bytes);
+        break;
+    default: change_any_record(&m, r);
+    }
+}
+
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
     fuzz_random r = {seed};
@@ -1072,6 +1090,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         mutate_parts(&p, &r);
     if (fuzz_below(&r, 16) != 0)
         make_consistent(&p, &r);
+    if (fuzz_below(&r, 8) == 0)
+        break_one(&p, &r);
     const size_t made = put_together(&p, data, max_size);
     release(&p);
     if (made == 0)
