@@ -105,8 +105,8 @@ class Preprocessing:
         dtype: element type of the raw data on the device; None to take that of calibration data.
         perm: as a file records it: dimension i of the model's input is raw dimension perm[i]. None where
             `layout` says so.
-        axis: as a file records it: the dimension of the model's input that holds channels. None where the
-            input itself tells.
+        axis: as a file records it: the dimension of the model's input along which mean and std run. None where
+            there is one of them, or the input itself tells.
     """
 
     layout: Layout | None = None

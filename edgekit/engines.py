@@ -196,7 +196,7 @@ def _preprocessing(op: Quantize) -> Preprocessing:
         std=tuple(op.raw_std.tolist()),
         dtype="int8" if op.raw_dtype == Dtype.I8 else "uint8",
         perm=tuple(op.raw_perm[i] for i in np.argsort(op.perm)),
-        axis=op.perm[op.table_axis] if op.perm else None,
+        axis=op.perm[op.table_axis] if len(op.raw_mean) > 1 else None,
     )
 
 

@@ -38,6 +38,13 @@ def command(
     )
     ports = [(role, p["name"], p["dtype"], p["shape"]) for role in ("inputs", "outputs") for p in result[role]]
     print_table(["", "name", "type", "shape"], [(role.rstrip("s"), *rest) for role, *rest in ports])
+    raw = [
+        (p["name"], p["raw_dtype"], p["raw_shape"], p["raw_layout"] or "", _numbers(p["raw_mean"]), _numbers(p["raw_std"]))
+        for p in result["inputs"]
+        if p["raw_dtype"]
+    ]
+    if raw:
+        print_table(["raw data for", "type", "shape", "layout", "mean", "std"], raw)
     ops = [(i, op["op"], op["name"], op["shape"], op["macs"], op["weight_bytes"]) for i, op in enumerate(result["ops"])]
     print_table(["#", "operator", "name", "output", "MACs", "weight bytes"], ops)
     if tensors:
@@ -46,3 +53,7 @@ def command(
             for t in result["tensors"]
         ]
         print_table(["tensor", "type", "shape", "region", "offset", "bytes", "scale", "zero point"], rows)
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:.9g}" for value in values)

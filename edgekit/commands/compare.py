@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.calibrate.taps import Taps
 from edgekit.commands import Progress
-from edgekit.data import DataSource, InputSpec, Preprocessing, open_data
+from edgekit.data import DataSource, Preprocessing, open_data
 from edgekit.engines import EdgekitEngine
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import ModelError
 from edgekit.format import reader
 from edgekit.graph import Graph, Value
-from edgekit.program import Dequantize, Program, Tensor
+from edgekit.program import Dequantize, Program, Quantize, Tensor
+from edgekit.quantize.ports import NCHW_TO_NHWC, input_specs, port_orders
 from edgekit.runtime.model import Model, Port
+
+Order = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ def compare(
     """Feeds the same samples to the float model in ONNX Runtime and to the `.ekm` in the C runtime.
 
     Args:
-        data: samples; the quantized model gets the float model's input, so raw data needs `preprocessing`.
+        data: samples; raw where the `.ekm` records how to read them and they are of that element type, or
+            where `preprocessing` is given. The quantized model gets the float model's input.
+        preprocessing: needed where the `.ekm` records none and the data is raw; else it must agree.
 
     Raises:
         ModelError: the `.ekm` was not converted from this ONNX model.
-        DataError: data that does not fit, or raw data without `preprocessing`.
+        DataError: data that does not fit, or another `preprocessing` than the recorded one.
     """
     from edgekit import importer
     from edgekit.passes import pipeline
@@ -92,7 +97,8 @@ def compare(
     program = reader.read(ekm_model)
     engine = EdgekitEngine(ekm_model)
     model = engine.model
-    _check_not_raw(engine, data, preprocessing or Preprocessing(), samples)
+    given = preprocessing or Preprocessing()
+    recorded = engine.recorded(given)
     indexes = {name: i for i, name in enumerate(program.tensors)}
     names = _float_names(program, graph)
     pairs = [
@@ -104,22 +110,23 @@ def compare(
     if not any(tensor.name in graph.values for *_, tensor in pairs):  # outputs are named alike everywhere
         raise ModelError(f"{ekm_model}: no tensor of it is named in {onnx_model}; it was converted from another model, or stripped")
 
+    orders = _orders(ekm_model, program, model, graph)
     outputs = [port.name for port in graph.outputs]
     sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
     sizes |= dict.fromkeys(outputs, 1)
     taps = Taps(imported.model, sizes)
-    specs = [InputSpec(port.name, port.shape) for port in graph.inputs]
-    dataset = open_data(data, specs, preprocessing, samples)
+    known = {name: _for_onnx(recorded[name], orders[name]) for name in recorded}
+    dataset = open_data(data, input_specs(graph), given, samples, known)
     layers = {tensor.name: _Noise() for *_, tensor in pairs}
     output = _Noise()
     done = 0
     for batch in dataset.batches():
-        results, tensors = model.trace(_fed(model, batch.inputs))
+        results, tensors = model.trace(_fed(model, batch.inputs, orders))
         floats = {name: array for i in range(taps.passes) for name, array in taps.run(i, batch.inputs)}
         for _, _, value, tensor in pairs:
             layers[tensor.name].add(_canonical(floats[value.source or ""], value), _real(tensors[indexes[tensor.name]], tensor))
         for name, port in zip(outputs, model.outputs, strict=True):
-            output.add(floats[name], _output(results[port.name], port, floats[name].shape))
+            output.add(floats[name], _output(results[port.name], port, orders[name]))
         done += batch.count
         if progress:
             progress("comparing", done, dataset.samples)
@@ -127,13 +134,53 @@ def compare(
     return Comparison(rows, output.sqnr_db, dataset.samples)
 
 
-def _check_not_raw(engine: EdgekitEngine, data: DataSource, preprocessing: Preprocessing, samples: int | None) -> None:
-    """The `.ekm` keeps a table into int8, from which the float model's input cannot be had."""
-    recorded = all(port.raw_dtype is not None for port in engine.model.inputs)
-    if recorded and not preprocessing.given and engine.open(data, preprocessing, samples).raw:
-        raise DataError(
-            f"{engine.path}: the float model needs --input-layout, --input-mean and --input-std as given to convert, the data is raw"
-        )
+def _orders(path: Path, program: Program, model: Model, graph: Graph) -> dict[str, Order]:
+    """Input or output -> order: dimension i of the `.ekm`'s array is dimension order[i] of ONNX's.
+
+    Raises:
+        ModelError: the arrays are no permutations of each other, or nothing tells which one it is.
+    """
+    inner, outer = port_orders(graph)
+    beside = {op.inputs[0]: op.perm for op in program.ops if isinstance(op, Quantize)}
+    beside |= {op.outputs[0]: op.perm for op in program.ops if isinstance(op, Dequantize)}
+    shapes = {port.name: tuple(port.shape) for port in (*graph.inputs, *graph.outputs)}
+    orders = {}
+    for port in (*model.inputs, *model.outputs):
+        shape, perm = shapes.get(port.name, ()), beside.get(port.name)
+        own = inner[port.name] if port.name in inner else _inverse(outer.get(port.name, ()))
+        if perm is None:
+            order = _order_by_shape(path, port, shape, own)
+        else:  # both are permutations of the int8 tensor in between
+            ekm = perm if port.name in inner else _inverse(perm)
+            order = tuple(own[i] for i in _inverse(ekm)) if len(own) == len(ekm) else ()
+        if len(order) != len(shape) or tuple(shape[i] for i in order) != port.shape:
+            raise ModelError(f"{path}: '{port.name}' is {list(port.shape)}, in the ONNX model {list(shape)}; it was converted from another model")
+        orders[port.name] = order
+    return orders
+
+
+def _order_by_shape(path: Path, port: Port, shape: tuple[int, ...], own: Order) -> Order:
+    """The order of a quantized port, which has no operator that records it: ONNX's, or that of the tensor inside."""
+    same = tuple(range(len(shape)))
+    if shape != port.shape:
+        return NCHW_TO_NHWC if len(shape) == 4 else same
+    if own == same or any(shape[i] != n for i, n in zip(own, shape, strict=True)) or set(shape[1:]) == {1}:
+        return same
+    raise ModelError(
+        f"{path}: the shape {list(shape)} of the quantized '{port.name}' does not tell nchw from nhwc; "
+        "convert without --io int8 to compare"
+    )
+
+
+def _inverse(order: Order) -> Order:
+    return tuple(int(i) for i in np.argsort(order))
+
+
+def _for_onnx(recorded: Preprocessing, order: Order) -> Preprocessing:
+    """What is recorded for the `.ekm`'s array, for ONNX's."""
+    assert recorded.perm is not None
+    perm = tuple(recorded.perm[i] for i in _inverse(order))
+    return replace(recorded, perm=perm, axis=None if recorded.axis is None else order[recorded.axis])
 
 
 def _float_names(program: Program, graph: Graph) -> dict[str, str]:
@@ -164,21 +211,19 @@ def _real(elements: np.ndarray, tensor: Tensor) -> np.ndarray:
     return float(tensor.quant.scale) * centred
 
 
-def _fed(model: Model, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _fed(model: Model, inputs: Mapping[str, np.ndarray], orders: Mapping[str, Order]) -> dict[str, np.ndarray]:
     """The float model's inputs as the `.ekm` declares them."""
     arrays = {}
     for port in model.inputs:
-        x = inputs[port.name]
-        if x.shape != port.shape:  # made with --io-layout nhwc
-            x = x.transpose(0, 2, 3, 1)
+        x = inputs[port.name].transpose(orders[port.name])
         if port.format == "int8":
             x = np.clip(np.rint(x / np.float32(port.scale)) + port.zero_point, -128, 127).astype(np.int8)
         arrays[port.name] = x
     return arrays
 
 
-def _output(array: np.ndarray, port: Port, shape: tuple[int, ...]) -> np.ndarray:
-    """An output of the `.ekm` as the float model's float output of that shape."""
+def _output(array: np.ndarray, port: Port, order: Order) -> np.ndarray:
+    """An output of the `.ekm` as the float model's float output."""
     if array.dtype == np.int8:
         array = port.scale * (array.astype(np.float64) - port.zero_point)
-    return array if array.shape == shape else array.transpose(0, 3, 1, 2)
+    return array.transpose(_inverse(order))

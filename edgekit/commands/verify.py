@@ -52,7 +52,8 @@ def verify_file(
     if certificate is not None:
         result = check_certificate(certificate, model, inputs, backends=backends, progress=report)
     else:
-        result = verify(model, inputs, backends=backends, samples=samples, seed=seed, progress=report)
+        limit = samples if inputs is None else total
+        result = verify(model, inputs, backends=backends, samples=limit, seed=seed, progress=report)
     if write is not None and result.ok:
         write_certificate(result, write)
     return result

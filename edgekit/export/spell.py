@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from edgekit import program as p
 from edgekit.export import conv, elementwise, io, matmul, move, pool, softmax
 from edgekit.export.builder import Builder, Placement
 from edgekit.format.schema import Dtype
+from edgekit.format.summary import preprocessing
+
+METADATA = "edgekit.raw."
 
 SPELLINGS: dict[type[p.Op], Callable[..., None]] = {
     p.Quantize: io.quantize,
@@ -64,7 +68,8 @@ def spell(program: p.Program) -> Exported:
     """The same integer model as ONNX.
 
     Inputs and outputs are float32 with the program's names, shapes and layouts, also where the program's
-    own interface is quantized. A default `onnxruntime.InferenceSession` gives the program's bits.
+    own interface is quantized. A default `onnxruntime.InferenceSession` gives the program's bits. What the
+    program records of raw data stands in the model's metadata, a JSON object per input under `METADATA` + name.
     """
     b = Builder(program)
     for name in program.inputs:
@@ -76,6 +81,7 @@ def spell(program: p.Program) -> Exported:
         if program.tensors[name].dtype != Dtype.F32:
             io.close_port(b, name)
     model = b.model([_port(program, n) for n in program.inputs], [_port(program, n) for n in program.outputs])
+    helper.set_model_props(model, {METADATA + name: json.dumps(raw) for name, raw in preprocessing(program).items()})
     onnx.checker.check_model(model)
     return Exported(model, b.placements)
 

@@ -10,13 +10,16 @@ import numpy as np
 
 from edgekit.format import schema
 from edgekit.format.reader import feature_names, read, read_header
-from edgekit.format.schema import Encoding, Opcode, Region, Section
+from edgekit.format.schema import Encoding, Opcode, RawLayout, Region, Section
 from edgekit.plan.liveness import lower_bound, timeline
 from edgekit.program import Accumulate, MatMul, Op, Program, Quantize, Tensor, lifetimes
 
 
 def summarize(data: bytes) -> dict[str, Any]:
     """The fields of `edgekit inspect --json`, but for those that only the runtime knows.
+
+    An input that takes raw data has `raw_dtype`, `raw_shape`, `raw_layout`, `raw_mean` and `raw_std`; another one
+    None in them.
 
     `weight_bytes` counts weight tensors as stored, with the indexes of sparse ones; `constant_bytes` the
     whole WEIGHTS section, in which start values, multipliers and tables stand beside them.
@@ -90,15 +93,30 @@ def _tensor(tensor: Tensor, record: np.ndarray, life: tuple[int, int]) -> dict[s
 
 def _port(program: Program, name: str) -> dict[str, Any]:
     tensor = program.tensors[name]
-    raw = next(
-        (op.raw_dtype for op in program.ops if isinstance(op, Quantize) and op.inputs == [name] and op.raw_dtype),
-        None,
-    )
+    raw = preprocessing(program).get(name, dict.fromkeys(("dtype", "shape", "layout", "mean", "std")))
     return {
         "name": name,
         "dtype": tensor.dtype.name.lower(),
         "shape": list(tensor.shape),
-        "raw_dtype": raw.name.lower() if raw else None,
+        **{f"raw_{key}": value for key, value in raw.items()},
+    }
+
+
+def preprocessing(program: Program) -> dict[str, dict[str, Any]]:
+    """What is recorded of raw data, by input: `dtype`, `shape`, `layout` or None, `mean` and `std`, one number or one
+    per channel, as the shortest decimals that are the same binary32 numbers."""
+    return {op.inputs[0]: _raw(program, op) for op in program.ops if isinstance(op, Quantize) and op.raw_table is not None}
+
+
+def _raw(program: Program, op: Quantize) -> dict[str, Any]:
+    assert op.raw_dtype is not None and op.raw_perm is not None and op.raw_mean is not None and op.raw_std is not None
+    shape = program.tensors[op.outputs[0]].shape
+    return {
+        "dtype": op.raw_dtype.name.lower(),
+        "shape": [shape[i] for i in np.argsort(op.raw_perm)],
+        "layout": None if op.raw_layout == RawLayout.NONE else op.raw_layout.name.lower(),
+        "mean": [float(str(value)) for value in op.raw_mean],
+        "std": [float(str(value)) for value in op.raw_std],
     }
 
 

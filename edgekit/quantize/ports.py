@@ -79,6 +79,25 @@ def lower_outputs(low: Lowering) -> None:
         low.emit(Dequantize(port.name, [source], [port.name], perm))
 
 
+def port_orders(graph: Graph) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """How the int8 tensors beside inputs and outputs with float I/O stand to ONNX's arrays.
+
+    Returns:
+        Input -> perm: dimension i of the tensor is dimension perm[i] of ONNX's array. Output -> perm:
+        dimension i of ONNX's array is dimension perm[i] of the tensor.
+    """
+    inputs, done = {}, set()
+    for port in graph.inputs:
+        value, inputs[port.name] = _behind(graph, port)
+        if value != port.value:
+            done.add(id(graph.producer(value)))
+    outputs = {}
+    for port in graph.outputs:
+        node, perm = _in_front(graph, port)
+        outputs[port.name] = tuple(range(len(port.shape))) if node is None or id(node) in done else perm
+    return inputs, outputs
+
+
 def exact_input_range(spec: InputSpec, preprocessing: Preprocessing, dtype: Dtype) -> tuple[float, float]:
     """What raw bytes become: a scale made for it loses nothing where mean and std are scalars."""
     values = preprocess_bytes(spec, preprocessing, dtype)

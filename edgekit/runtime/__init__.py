@@ -24,8 +24,7 @@ def load(source: str | os.PathLike[str] | bytes, *, check_weights: bool = True) 
         check_weights: verify the checksum of the weights, too.
 
     Raises:
-        FormatError: the file is damaged, or needs a newer runtime.
-        OSError: it cannot be read.
+        FormatError: the file is missing, cannot be read, is damaged, or needs a newer runtime.
     """
     from edgekit.runtime.model import Model
 

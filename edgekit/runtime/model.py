@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.data import fill, real_part
 from edgekit.errors import DataError, FormatError, InputError
 from edgekit.format.schema import Opcode
 from edgekit.runtime import kernels as kernel_sets
@@ -123,8 +124,7 @@ class Model:
         check_weights: verify the checksum of the weights, too. The rest of the file is always checked.
 
     Raises:
-        FormatError: the file is damaged, or needs a newer runtime.
-        OSError: it cannot be read.
+        FormatError: the file is missing, cannot be read, is damaged, or needs a newer runtime.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes, check_weights: bool = True) -> None:
@@ -133,10 +133,7 @@ class Model:
             self._native = _native.Model.from_bytes(source, "<bytes>", check_weights)
         else:
             self.path = Path(source)
-            mode = self.path.stat().st_mode  # an OSError that names the file; opening a pipe would wait
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise FormatError(f"{source}: not a file; give the path of a .ekm file")
-            self._native = _open(os.fspath(source), check_weights)
+            self._native = _open(self.path, check_weights)
         self._bytes = source if isinstance(source, bytes) else None
         self.inputs = tuple(Port._of(port) for port in self._native.inputs())
         self.outputs = tuple(Port._of(port) for port in self._native.outputs())
@@ -179,11 +176,13 @@ class Model:
                 input; uint8 or int8 is raw data where the model recorded how to read it, and the
                 quantized tensor itself where the model has quantized I/O. The shape is the
                 input's, or has a leading sample axis instead of its batch dimension; missing
-                dimensions of size 1 are added.
+                dimensions of size 1 are added. A model with a fixed batch takes any number of
+                samples; the last group is filled up by repeating its last sample.
             kernels, threads: as in `bind`.
 
         Returns:
-            Output name -> array; samples are stacked along the leading dimension.
+            Output name -> array; samples are stacked along the leading dimension, those of the first
+            input, without what filled up the last group.
 
         Raises:
             DataError: an array is missing, unknown, or has the wrong type or shape.
@@ -192,8 +191,10 @@ class Model:
         """
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
-        batches = {port.name: _batches(port, formats[port.name], arrays[port.name]) for port in self.inputs}
+        groups = {port.name: _batches(port, formats[port.name], arrays[port.name]) for port in self.inputs}
+        batches = {name: batch for name, (batch, _) in groups.items()}
         runs = self._runs(batches)
+        filled = groups[self.inputs[0].name][1] if self.inputs else 0
         results: dict[str, list[np.ndarray]] = {port.name: [] for port in self.outputs}
         with self._lock:
             runner = self._cached(kernels, threads, formats)
@@ -203,6 +204,10 @@ class Model:
                 runner()
                 for name, stack in results.items():
                     stack.append(runner.outputs[name].copy())
+        if filled:
+            size = self.inputs[0].shape[0]
+            for stack in results.values():
+                stack[-1] = real_part(stack[-1], size, size - filled)
         if runs == 1:
             return {name: stack[0] for name, stack in results.items()}
         return {name: np.concatenate([np.atleast_1d(y) for y in stack]) for name, stack in results.items()}
@@ -292,9 +297,11 @@ class Model:
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
         runner = self._cached(kernels, threads, formats, observed=True, repack=repack)
         for port in self.inputs:
-            batches = _batches(port, formats[port.name], arrays[port.name])
-            if len(batches) != 1:
-                raise DataError(f"{self._native.name}: input '{port.name}' has {len(batches)} batches, give one")
+            batches, filled = _batches(port, formats[port.name], arrays[port.name])
+            if len(batches) != 1 or filled:
+                raise DataError(
+                    f"{self._native.name}: input '{port.name}' has shape {list(arrays[port.name].shape)}, give one batch of {list(port.shape)}"
+                )
             runner.inputs[port.name][...] = batches[0]
         return runner
 
@@ -320,12 +327,25 @@ class Model:
         return Runner(self, kernels, threads, formats, observed, repack)
 
 
-def _open(path: str, check_weights: bool) -> Any:
+def _open(path: Path, check_weights: bool) -> Any:
     try:
-        path.encode()
-    except UnicodeEncodeError:  # a name that is no text cannot pass to C++; the content can
-        return _native.Model.from_bytes(Path(path).read_bytes(), ascii(path), check_weights)
-    return _native.Model.open(path, check_weights)
+        if not stat.S_ISREG(_mode(path)):  # opening a pipe would wait
+            raise FormatError(f"{path}: not a file; give the path of a .ekm file")
+        name = os.fspath(path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # a name that is no text cannot pass to C++; the content can
+            return _native.Model.from_bytes(path.read_bytes(), ascii(name), check_weights)
+        return _native.Model.open(name, check_weights)
+    except OSError as error:
+        raise FormatError(f"{path}: {(error.strerror or str(error)).lower()}; give the path of a .ekm file") from error
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except ValueError as error:  # a zero byte in the name
+        raise FormatError(f"{os.fspath(path)!a}: {error}; give the path of a .ekm file") from error
 
 
 def _check_threads(threads: int) -> None:
@@ -351,20 +371,22 @@ def _format_of(port: Port, array: np.ndarray) -> str:
     return "raw"
 
 
-def _batches(port: Port, format: str, array: np.ndarray) -> np.ndarray:
-    """`array` as [runs, *shape of the port], in the port's type."""
+def _batches(port: Port, format: str, array: np.ndarray) -> tuple[np.ndarray, int]:
+    """`array` as [runs, *shape of the port], in the port's type, and how many samples were added to the last run."""
     shape = port.raw_shape if format == "raw" else port.shape
     dtype = port.raw_dtype if format == "raw" else port.dtype
     assert shape is not None and dtype is not None
     array = np.asarray(array, dtype)
     if _dense(array.shape) == _dense(shape):
-        return array.reshape(1, *shape)
+        return array.reshape(1, *shape), 0
     batch = shape[0] if shape else 1
-    if array.ndim and _dense(array.shape[1:]) == _dense(shape[1:]) and len(array) and len(array) % batch == 0:
-        return array.reshape(len(array) // batch, *shape)
+    missing = -len(array) % batch if array.ndim else 0
+    samples_first = missing == 0 or shape[0] == port.shape[0]  # a file may permute raw data in any way
+    if array.ndim and _dense(array.shape[1:]) == _dense(shape[1:]) and len(array) and samples_first:
+        return fill(array, batch).reshape(-1, *shape), missing
     raise DataError(
         f"input '{port.name}' has shape {list(array.shape)}, expected {list(shape)} or [samples, "
-        f"{', '.join(map(str, shape[1:]))}]" + (f" with a multiple of {batch} samples" if batch > 1 else "")
+        f"{', '.join(map(str, shape[1:]))}]"
     )
 
 

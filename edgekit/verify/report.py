@@ -12,7 +12,7 @@ class Difference:
     """The first value of a backend that is not the expected one.
 
     Attributes:
-        sample: index of the inference.
+        sample: index of the inference's first sample.
         op: operator that wrote the tensor, opcode and the ONNX node's name; the path for an output.
         tensor: the program's name.
         index: of the value in the program's layout; the last number is the channel.
@@ -83,7 +83,7 @@ class Report:
     """The result of `verify`.
 
     Attributes:
-        samples: inferences that every backend ran.
+        samples: how many every backend ran, in groups of the model's batch.
         expected: the backend that the others were held to.
         inputs: how to have the same inputs again, see `samples.Samples.describe`.
         skipped: backend -> why it did not run.

@@ -43,7 +43,8 @@ def verify(
         inputs: an array or a dict of them with a leading sample axis, or any iterable of one dict per
             inference. Without it, synthetic samples from `seed`.
         backends: names to run; those that cannot run here are then an error. None: all that can.
-        samples: inferences at most; 100 where `inputs` is None.
+        samples: at most so many; 100 where `inputs` is None. A model with a fixed batch B takes B of them in
+            one inference, the last of which is filled up.
         seed: of the synthetic samples.
         progress: called with the number of finished samples after each.
 
@@ -71,19 +72,19 @@ def _compare(
 ) -> Report:
     comparisons = [Comparison(b.name, program) for b in chosen]
     digests = Digests(program)
-    count = 0
+    inferences = 0
     runs = [b.run(copy) for b, copy in zip(chosen, tee(stream, len(chosen)), strict=True)]
     for observations in zip(*runs, strict=True):
         for comparison, seen in zip(comparisons, observations, strict=True):
-            comparison.add(count, seen, observations[0])
+            comparison.add(inferences * stream.batch, seen, observations[0])
         digests.add(observations[0])
-        count += 1
+        inferences += 1
         if progress is not None:
-            progress(count)
-    if not count:
+            progress(stream.count(inferences))
+    if not inferences:
         raise InputError("there is no sample to compare: give at least one")
     return Report(
-        samples=count,
+        samples=stream.count(inferences),
         expected=chosen[0].name,
         inputs=stream.describe(),
         backends=[c.finish() for c in comparisons],

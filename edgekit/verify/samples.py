@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.data import fill
 from edgekit.errors import DataError, InputError
 from edgekit.format.schema import Dtype
 from edgekit.program import Program, Quant, Quantize
@@ -23,16 +24,27 @@ Inputs = Mapping[str, np.ndarray] | np.ndarray | Iterable[Mapping[str, np.ndarra
 
 
 class Samples:
-    """A stream of samples that digests what passes through."""
+    """A stream of inferences that digests what passes through.
+
+    Args:
+        limit: samples at most; a model with a fixed batch takes several in one inference.
+    """
 
     def __init__(self, program: Program, inputs: Inputs | None, limit: int | None, seed: int) -> None:
         self._seed = seed if inputs is None else None
         self._stream = synthetic(program, seed) if inputs is None else given(program, inputs)
         self._limit = limit
+        self._given = _length(program, inputs)
+        self.batch = samples_at_a_time(program)
         self._sha = hashlib.sha256()
 
+    def count(self, inferences: int) -> int:
+        """The samples of the first `inferences` inferences, without those that fill up the last one."""
+        return min(n for n in (inferences * self.batch, self._limit, self._given) if n is not None)
+
     def __iter__(self) -> Iterator[Sample]:
-        for views in islice(self._stream, self._limit):
+        inferences = None if self._limit is None else -(-self._limit // self.batch)
+        for views in islice(self._stream, inferences):
             sample = {name: np.asarray(array) for name, array in views.items()}  # scalars stay arrays
             for name, array in sample.items():
                 self._sha.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
@@ -45,8 +57,14 @@ class Samples:
         return {**source, "generator": GENERATOR, "sha256": self._sha.hexdigest()}
 
 
+def samples_at_a_time(program: Program) -> int:
+    """The batch of the model: the first dimension of its first input."""
+    shape = program.tensors[program.inputs[0]].shape
+    return int(shape[0]) if shape else 1
+
+
 def given(program: Program, inputs: Inputs) -> Iterator[Sample]:
-    """The user's data, one inference at a time.
+    """The user's data, one inference at a time; the last one is filled up by repeating its last sample.
 
     Raises:
         DataError: an input is missing, or an array does not divide into the declared shape.
@@ -177,6 +195,21 @@ def _stack(program: Program, name: str, array: np.ndarray) -> np.ndarray:
             f"input '{name}' is {array.dtype}; the model takes float32 and has no table for raw data"
         )
     size = int(np.prod(shape, dtype=np.int64))
-    if array.size == 0 or array.size % size:
+    batch = shape[0] if shape and shape[0] == tensor.shape[0] else 1  # a file may permute raw data in any way
+    if array.size == 0 or array.size % (size // batch):
         raise DataError(f"input '{name}' has shape {list(array.shape)}, which is no number of {list(shape)}")
-    return array.reshape(-1, *shape)
+    return fill(array.reshape(-1, *_one(shape, batch)), batch).reshape(-1, *shape)
+
+
+def _one(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    """The shape of one sample of `batch`; that of all of them where `batch` is 1."""
+    return shape if batch == 1 else shape[1:]
+
+
+def _length(program: Program, inputs: Inputs | None) -> int | None:
+    """The samples in arrays; None where a stream or a generator decides."""
+    name = program.inputs[0]
+    array = inputs.get(name) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(array, np.ndarray):
+        return None
+    return array.size * samples_at_a_time(program) // max(program.tensors[name].size, 1)

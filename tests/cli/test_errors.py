@@ -213,11 +213,6 @@ def test_compare_with_another_model(edgekit, converted: Path, digits: Path, tmp_
     assert_refused(outcome, "another model")
 
 
-def test_compare_raw_data_without_options(edgekit, converted: Path, digits: Path) -> None:
-    outcome = edgekit("compare", digits / "digits.onnx", converted, "--input", digits / "digits_test.npz")
-    assert_refused(outcome, "--input-layout, --input-mean and --input-std")
-
-
 def test_an_unexpected_failure_is_one_line_too(edgekit, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")

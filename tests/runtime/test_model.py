@@ -258,12 +258,13 @@ def test_unfitting_options(path: Path, quantized_io: Path) -> None:
 
 
 def test_unusable_files(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        edgekit.load(tmp_path / "none.ekm")
-    with pytest.raises(IsADirectoryError):
-        edgekit.load(tmp_path)
-    with pytest.raises(ValueError, match="null byte"):
-        edgekit.load(f"{path}\0.txt")
+    for source, message in (
+        (tmp_path / "none.ekm", r"none\.ekm: no such file or directory; give the path of a \.ekm file"),
+        (tmp_path, "not a file; give the path"),
+        (f"{path}\0.txt", "null byte"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            edgekit.load(source)
     for content in (b"", b"text", path.read_bytes()[:-1]):
         damaged = tmp_path / "damaged.ekm"
         damaged.write_bytes(content)

@@ -56,8 +56,9 @@ def test_noise_holds_ties() -> None:
 def test_raw_and_float_alternate_where_the_model_takes_both() -> None:
     rng = Random(1)
     program = port(
-        quant(0.1, 3), raw_dtype=Dtype.U8, raw_perm=(0, 1, 2, 3), raw_table=rng.int8(3, 256), table_axis=3
-    )
+        quant(0.1, 3), raw_dtype=Dtype.U8, raw_perm=(0, 1, 2, 3), raw_table=rng.int8(3, 256), table_axis=3,
+        raw_mean=np.zeros(3, np.float32), raw_std=np.ones(3, np.float32),
+    )  # fmt: skip
     kinds = [s[program.inputs[0]].dtype for s in islice(synthetic(program, 0), 6)]
     assert kinds == [np.float32, np.uint8] * 3
     report = verify(program, samples=16, backends=["reference", "onnxruntime"])
