@@ -3,7 +3,7 @@
  * Runs single kernels for tests/kernels/driver.py, which sends cases and compares the results.
  *
  * A stream of little-endian uint32 words. At the start the driver sends the list of its kernels: a
- * count, then for each its kernel set, kind, packing (tile_n, tile_k), the length of its name and the name.
+ * count, then for each its kernel set, kind, tile_n, tile_k, x_offset, the length of its name and the name.
  * Then come requests:
  *
  *     bytes         of the request behind this word
@@ -110,7 +110,7 @@ static int send_kernels(void)
     for (size_t i = 0; i < count; i++) {
         const uint32_t length = (uint32_t)strlen(list[i].name);
         const uint32_t words[] = {list[i].set, (uint32_t)list[i].kind, (uint32_t)list[i].tile_n,
-                                  (uint32_t)list[i].tile_k, length};
+                                  (uint32_t)list[i].tile_k, (uint32_t)list[i].x_offset, length};
         if (!write_all(words, sizeof words) || !write_all(list[i].name, length))
             return 0;
     }

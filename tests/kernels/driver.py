@@ -48,6 +48,7 @@ class RemoteKernel:
     set: str
     tile_n: int
     tile_k: int
+    x_offset: int
 
     def __str__(self) -> str:
         return self.name
@@ -56,8 +57,9 @@ class RemoteKernel:
 def buffers_of(case: Case, kernel: RemoteKernel) -> tuple[list[tuple[np.ndarray, int]], dict[str, int]]:
     """The buffers of a case as (content, bit of its placement), the output and the inputs last; and which of
     them the struct's pointers are."""
-    buffers = [(array, 4 + i) for i, array in enumerate(case.arrays.values())]
-    pointers = {name: i for i, name in enumerate(case.arrays)}
+    arrays = case.arrays_for(kernel.x_offset)
+    buffers = [(array, 4 + i) for i, array in enumerate(arrays.values())]
+    pointers = {name: i for i, name in enumerate(arrays)}
     if case.weights is not None:
         pointers["weights.data"] = len(buffers)
         buffers.append((case.weights.packed(kernel.tile_n, kernel.tile_k), 3))
@@ -71,7 +73,7 @@ def encode(case: Case, kernel: RemoteKernel) -> bytes:
     buffers, pointers = buffers_of(case, kernel)
     fields = dict(case.fields)
     if case.weights is not None:
-        fields["weights"] = {"tile_n": kernel.tile_n, "tile_k": kernel.tile_k}
+        fields["weights"] = case.weights.fields(kernel.tile_n, kernel.tile_k)
     parts = [
         struct.pack("<II", kernel.number, STRUCTS.index(case.struct)),
         FIELDS.words(case.struct, fields, pointers),
@@ -133,10 +135,10 @@ def _kernel_list(stream: IO[bytes]) -> list[RemoteKernel]:
     assert head is not None, "the driver sends no list of kernels"
     kernels = []
     for number in range(head[0]):
-        words = _words(stream, 5)
+        words = _words(stream, 6)
         assert words is not None
-        name = stream.read(words[4]).decode()
-        kernels.append(RemoteKernel(number, name, kernel_sets()[words[0]], words[2], words[3]))
+        name = stream.read(words[5]).decode()
+        kernels.append(RemoteKernel(number, name, kernel_sets()[words[0]], *words[2:5]))
     return kernels
 
 

@@ -213,10 +213,9 @@ class Weights:
 
     matrix: np.ndarray
 
-    @property
-    def pairs_fit(self) -> bool:
-        """Whether no weight is -128."""
-        return bool(self.matrix.min(initial=0) > -128)
+    def fields(self, tile_n: int, tile_k: int) -> dict[str, int]:
+        """The values of ek_weights."""
+        return {"tile_n": tile_n, "tile_k": tile_k, "pairs_fit": int(self.matrix.min(initial=0) > -128)}
 
     def packed(self, tile_n: int, tile_k: int) -> np.ndarray:
         """As the file stores them for one packing; DENSE for zero tiles."""
@@ -254,6 +253,14 @@ class Case:
     in_place: int | None = None
     placement: int = 0
 
+    def arrays_for(self, x_offset: int) -> dict[str, np.ndarray]:
+        """The arrays for a kernel that adds `x_offset` to the activations."""
+        if x_offset == 0 or self.weights is None:
+            return self.arrays
+        sums = self.weights.matrix.sum(axis=2, dtype=np.int64).reshape(-1)
+        start = (self.arrays["start"] - x_offset * sums).astype(np.int32)  # wraps as the kernels do
+        return self.arrays | {"start": start}
+
     def describe(self) -> str:
         """Enough to see what the case is."""
         return f"{self.struct} {self.fields} range {self.range} in_place {self.in_place}"
@@ -273,18 +280,14 @@ class Machine:
     def params(self, case: Case, tile: tuple[int, int], x_offset: int = 0) -> Any:
         """The case's parameter struct with weights packed for `tile`, for a kernel with `x_offset`."""
         params = ffi.new(f"ek_{case.struct}_params *", case.fields)
-        arrays = dict(case.arrays)
-        if x_offset != 0 and case.weights is not None:
-            sums = case.weights.matrix.sum(axis=2, dtype=np.int64).reshape(-1)
-            arrays["start"] = (arrays["start"] - x_offset * sums).astype(np.int32)  # wraps as the kernels do
-        for i, (name, array) in enumerate(arrays.items()):
+        for i, (name, array) in enumerate(case.arrays_for(x_offset).items()):
             pointer = self._place(name, array, case.placement >> (4 + i))
             setattr(params, name, ffi.cast(ffi.typeof(getattr(params, name)), pointer))
         if case.weights is not None:
             data = case.weights.packed(*tile)
             params.weights.data = ffi.cast("int8_t *", self._place("weights", data, case.placement >> 3))
-            params.weights.tile_n, params.weights.tile_k = tile
-            params.weights.pairs_fit = case.weights.pairs_fit
+            for name, value in case.weights.fields(*tile).items():
+                setattr(params.weights, name, value)
         return params
 
     def run(self, kernel: Kernel, case: Case, tile: tuple[int, int] | None = None) -> np.ndarray | None:
