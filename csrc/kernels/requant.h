@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Requantization in scalar C: sat(rne(v) + zero), and v = f32(acc) * m. Every scalar kernel rounds
- * here; x86/requant_*.h do the same for vectors.
+ * here; x86/requant_*.h do the same for vectors. Without floating-point unit, or with EK_NO_FPU,
+ * requant_integer.h computes the same.
  */
 #ifndef EK_REQUANT_H
 #define EK_REQUANT_H
@@ -19,6 +20,14 @@
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
+
+#if defined(__arm__) && !defined(__ARM_FP) && !defined(EK_NO_FPU)
+#define EK_NO_FPU
+#endif
+
+#ifdef EK_NO_FPU
+#include "requant_integer.h"
+#else
 
 /* An ek_clamp seen from before the zero point is added: lo and hi lie in [-255, 255]. */
 typedef struct ek_requant {
@@ -52,5 +61,24 @@ static inline int8_t ek_requantize(uint32_t acc, float multiplier, const ek_requ
 {
     return ek_round_clamped((float)(int32_t)acc * multiplier, r);
 }
+
+/* The multipliers of a sum of two products. */
+typedef struct ek_sum {
+    float a_multiplier, b_multiplier;
+} ek_sum;
+
+static inline ek_sum ek_sum_init(float a_multiplier, float b_multiplier)
+{
+    return (ek_sum){a_multiplier, b_multiplier};
+}
+
+/* sat(rne(f32(f32(a * ma) + f32(b * mb))) + zero) for |a|, |b| <= 255. */
+static inline int8_t ek_requantize_sum(int32_t a, int32_t b, const ek_sum *s, const ek_requant *r)
+{
+    const float a_product = s->a_multiplier * (float)a, b_product = s->b_multiplier * (float)b;
+    return ek_round_clamped(a_product + b_product, r);
+}
+
+#endif /* EK_NO_FPU */
 
 #endif /* EK_REQUANT_H */

@@ -11,14 +11,15 @@ void ek_add_scalar(const void *params, const void *const in[], void *out, void *
 {
     const ek_add_params *p = params;
     const ek_requant r = ek_requant_init(&p->clamp);
+    const ek_sum sum = ek_sum_init(p->a_multiplier, p->b_multiplier);
     (void)scratch;
 
     for (int32_t row = range->row; row < range->row_end; row++) {
         const ek_broadcast_row at = ek_broadcast_at(&p->shape, in, out, row);
         for (int32_t i = range->ch; i < range->ch_end; i++) {
-            const float a = p->a_multiplier * (float)(at.a[i * at.a_stride] - p->a_zero);
-            const float b = p->b_multiplier * (float)(at.b[i * at.b_stride] - p->b_zero);
-            at.y[i] = ek_round_clamped(a + b, &r);
+            const int32_t a = at.a[i * at.a_stride] - p->a_zero;
+            const int32_t b = at.b[i * at.b_stride] - p->b_zero;
+            at.y[i] = ek_requantize_sum(a, b, &sum, &r);
         }
     }
 }

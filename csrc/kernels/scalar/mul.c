@@ -18,7 +18,7 @@ void ek_mul_scalar(const void *params, const void *const in[], void *out, void *
         for (int32_t i = range->ch; i < range->ch_end; i++) {
             const int32_t a = at.a[i * at.a_stride] - p->a_zero;
             const int32_t b = at.b[i * at.b_stride] - p->b_zero;
-            at.y[i] = ek_round_clamped((float)(a * b) * p->multiplier, &r);
+            at.y[i] = ek_requantize((uint32_t)(a * b), p->multiplier, &r);
         }
     }
 }
