@@ -21,7 +21,7 @@ def command(
         Path | None, typer.Option("--input", metavar="DATA", help="Samples; seeded random ones by default.")
     ] = None,
     backends: Annotated[
-        str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime; all by default.")
+        str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime, qemu-<target>; all by default.")
     ] = None,
     samples: options.Samples = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random samples.")] = 0,

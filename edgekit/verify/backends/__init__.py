@@ -6,6 +6,7 @@ from __future__ import annotations
 from edgekit.kernel_sets import kernel_sets
 from edgekit.verify.backends.base import Backend, Observation, Sample, Subject
 from edgekit.verify.backends.onnxruntime import OnnxRuntime
+from edgekit.verify.backends.qemu_system import QemuSystem, boards
 from edgekit.verify.backends.qemu_user import user_backends
 from edgekit.verify.backends.reference import Reference
 from edgekit.verify.backends.runtime import Runtime
@@ -19,7 +20,8 @@ def _runtime_sets() -> list[str]:
 def all_backends(subject: Subject) -> list[Backend]:
     """Every backend there is, whether it can run here or not; the first is what the others are held to."""
     runtimes = [Runtime(subject, kernels) for kernels in _runtime_sets()]
-    return [Reference(subject), *runtimes, OnnxRuntime(subject), *user_backends(subject)]
+    emulated = [QemuSystem(subject, target) for target in boards()]
+    return [Reference(subject), *runtimes, OnnxRuntime(subject), *user_backends(subject), *emulated]
 
 
 __all__ = ["Backend", "Observation", "Sample", "Subject", "all_backends"]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs for microcontrollers: linked without an operating system, run on emulated boards."""

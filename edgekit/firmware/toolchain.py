@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GCC and newlib for Cortex-M, and the emulator: whether they are here, and how they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from edgekit.building.cache import KEPT, cache_folder
+from edgekit.building.targets import Target, Toolchain
+from edgekit.errors import EdgekitError
+
+# Contraction would change results.
+FLAGS = ("-std=c11", "-Wall", "-Wextra", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections")
+LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")
+"""newlib gives memcpy, memmove and memset alone; the full one, as nano's copy single bytes."""
+
+
+def missing(target: Target) -> str | None:
+    """Why nothing can be linked for a board here, with the remedy; None where it can."""
+    gcc = _gcc(target)
+    if not gcc.found():
+        return f"{gcc.cc[0]} is not installed: {gcc.install}"
+    if not _has_newlib(gcc.cc[0]):
+        return f"{gcc.cc[0]} has no C library: {gcc.install}"
+    return None
+
+
+def missing_emulator(target: Target) -> str | None:
+    """Why nothing can run on the emulated board here, with the remedy; None where it can."""
+    if shutil.which(target.emulator[0]) is None:
+        return f"{target.emulator[0]} is not installed: apt install qemu-system-arm"
+    return None
+
+
+def compile_command(target: Target, *, optimize: str = "-O2") -> list[str]:
+    """The compiler with the target's flags."""
+    gcc = _gcc(target)
+    return [*gcc.cc, *gcc.flags, *FLAGS, optimize]
+
+
+def run(command: Sequence[str | os.PathLike[str]], folder: Path | None = None) -> str:
+    """Runs a tool and returns what it prints.
+
+    Raises:
+        EdgekitError: it fails; the message has its first error.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]
+        raise EdgekitError(f"{Path(command[0]).name} failed: {lines[0].strip()}")
+    return done.stdout
+
+
+def cached(name: str, parts: Sequence[bytes], make: Callable[[Path], None]) -> Path:
+    """The file `name` of the cache that was made from `parts`; made now where there is none.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    folder = cache_folder()
+    path = folder / f"{digest.hexdigest()[:32]}-{name}"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="edgekit-", dir=folder) as work:
+            made = Path(work) / name
+            make(made)
+            made.replace(path)
+        same = sorted(folder.glob(f"*-{name}"), key=lambda p: p.stat().st_mtime)
+        for old in same[:-KEPT]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def _gcc(target: Target) -> Toolchain:
+    return next(toolchain for toolchain in target.toolchains if toolchain.family == "gcc")
+
+
+@cache
+def version(command: str) -> str:
+    """What names a compiler's version."""
+    return run([command, "--version"]).splitlines()[0]
+
+
+@cache
+def _has_newlib(command: str) -> bool:
+    return Path(run([command, "-print-file-name=libc.a"]).strip()).is_absolute()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C runtime on emulated microcontrollers: every tensor, and the outputs of a run that nobody observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+
+from edgekit.building.targets import Target, read_target
+from edgekit.firmware import toolchain
+from edgekit.firmware.boards import board_names, heap_bytes
+from edgekit.format.schema import Dtype
+from edgekit.program import Program
+from edgekit.sources import source_root
+from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
+
+IMAGE_BYTES = 256 * 1024
+"""Room for what is not the model's own: the program's data and stack, prepared operators, scratch."""
+
+
+@cache
+def boards() -> tuple[Target, ...]:
+    """Targets that are microcontrollers, by name."""
+    return tuple(read_target(source_root(), name) for name in board_names())
+
+
+class QemuSystem(Backend):
+    """One bare-metal program per target, with all kernels that the target has."""
+
+    def __init__(self, subject: Subject, target: Target) -> None:
+        self.name = f"qemu-{target.name}"
+        self._subject = subject
+        self._target = target
+
+    def available(self) -> str | None:
+        if self._subject.path is None:
+            return "the C runtime needs the model's file"
+        reason = toolchain.missing(self._target) or toolchain.missing_emulator(self._target)
+        if reason is not None:
+            return reason
+        needed = IMAGE_BYTES + self._subject.path.stat().st_size + _memory(self._subject.program)
+        if needed > heap_bytes(self._target):
+            return f"the emulated board has {heap_bytes(self._target):,} bytes of memory; the model needs {needed:,}"
+        return None
+
+    def run(self, samples: Iterable[Sample]) -> Iterator[Observation]:
+        from edgekit.firmware.serve import Server
+
+        assert self._subject.path is not None
+        names = list(self._subject.program.tensors)
+        with Server(self._target) as server:
+            server.load(self._subject.program, self._subject.path.read_bytes())
+            for sample in samples:
+                reply = server.infer(sample)
+                tensors = {names[index]: values for index, values in reply.tensors.items()}
+                shown = {
+                    tensor.name: tensors[tensor.name].reshape(tensor.shape)
+                    for tensor in self._subject.program.quantized()
+                    if tensor.name in tensors
+                }
+                paths = {"traced": self._outputs(reply.observed), "bound": self._outputs(reply.unobserved)}
+                yield Observation(shown, paths)
+
+    def _outputs(self, outputs: list[bytes]) -> Arrays:
+        program = self._subject.program
+        arrays = {}
+        for name, data in zip(program.outputs, outputs, strict=True):
+            tensor = program.tensors[name]
+            dtype = np.float32 if tensor.dtype == Dtype.F32 else np.int8
+            arrays[name] = np.frombuffer(data, dtype).reshape(tensor.shape)
+        return arrays
+
+
+def _memory(program: Program) -> int:
+    """Bytes of the arena, the state, the inputs, and both copies of the outputs."""
+    ports = [program.tensors[name] for name in [*program.inputs, *program.outputs, *program.outputs]]
+    sizes = [int(np.prod(t.shape, dtype=np.int64)) * (4 if t.dtype == Dtype.F32 else 1) for t in ports]
+    return program.arena_bytes + sum(sizes)
