@@ -34,6 +34,7 @@ INLINE int16x8_t mlal_high(int16x8_t s, int8x16_t a, int8x16_t b)
     return vmlal_high_s8(s, a, b);
 }
 INLINE int32x4_t addw_high(int32x4_t a, int16x8_t b) { return vaddw_high_s16(a, b); }
+INLINE int16x8_t addw_high8(int16x8_t a, int8x16_t b) { return vaddw_high_s8(a, b); }
 INLINE int32x4_t movl_high(int16x8_t a) { return vmovl_high_s16(a); }
 INLINE int16x8_t subl_high(int8x16_t a, int8x16_t b) { return vsubl_high_s8(a, b); }
 
@@ -48,6 +49,7 @@ INLINE int16x8_t mlal_high(int16x8_t s, int8x16_t a, int8x16_t b)
     return vmlal_s8(s, vget_high_s8(a), vget_high_s8(b));
 }
 INLINE int32x4_t addw_high(int32x4_t a, int16x8_t b) { return vaddw_s16(a, vget_high_s16(b)); }
+INLINE int16x8_t addw_high8(int16x8_t a, int8x16_t b) { return vaddw_s8(a, vget_high_s8(b)); }
 INLINE int32x4_t movl_high(int16x8_t a) { return vmovl_s16(vget_high_s16(a)); }
 INLINE int16x8_t subl_high(int8x16_t a, int8x16_t b)
 {
