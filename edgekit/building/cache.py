@@ -49,7 +49,7 @@ def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Itera
         folder.touch()
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_suffix(".lock")):
+    with _lock(folder.parent / ".lock"):
         if not folder.is_dir():
             _build(target, toolchain, goal, folder)
             _drop_oldest(stem)
@@ -73,13 +73,10 @@ def _drop_oldest(stem: str) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process at a time."""
+    """One process at a time: each uses all processors."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield
 
 
 def _digest(target: Target, toolchain: Toolchain, extra: Iterable[Path]) -> str:
