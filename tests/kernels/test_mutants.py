@@ -170,21 +170,23 @@ VECTOR = [
 
 TOP = "return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));"
 CONV512 = ("conv2d_avx512vnni",)
+DEPTHWISE512 = ("depthwise_avx512vnni",)
+VNNI512 = (*CONV512, *DEPTHWISE512)
 AVX512VNNI = [
     Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP,
            """const __m512 magic = _mm512_set1_ps(12582912.0f);
            const __m512 once = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), multiplier, magic), magic);
            const __mmask16 near = _mm512_cmp_ps_mask(_mm512_mul_ps(v, v), _mm512_set1_ps(1e6f), _CMP_LT_OQ);
-           return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mask_mov_ps(v, near, once), r->hi));""", CONV512),
+           return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mask_mov_ps(v, near, once), r->hi));""", VNNI512),
     Mutant("half away from zero", "x86/requant_avx512vnni.h", TOP,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
-           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", CONV512),
-    Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_ps(v, r->hi)", "v", CONV512),
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", VNNI512),
+    Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_ps(v, r->hi)", "v", VNNI512),
     Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(_mm512_packs_epi16(ab, cd), r->lowest)",
-           "_mm512_packs_epi16(ab, cd)", CONV512),
+           "_mm512_packs_epi16(ab, cd)", VNNI512),
     Mutant("zero point wraps", "x86/requant_avx512vnni.h", "_mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero)",
-           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", CONV512),
-    Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", CONV512),
+           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", VNNI512),
+    Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", VNNI512),
     Mutant("another offset", "x86/vnni_avx512.h", "flip = _mm512_set1_epi8(-128)", "flip = _mm512_set1_epi8(-127)", CONV512),
     Mutant("padding of zero", "x86/vnni_avx512.h", "value + 128, (size_t)count", "128 + (value & 0), (size_t)count", CONV512),
     Mutant("dropped tail of a copy", "x86/vnni_avx512.h", "    if (i < count) {", "    if (i + 1 < count) {", CONV512),
@@ -201,6 +203,26 @@ AVX512VNNI = [
     Mutant("band of whole rows beyond the input", "x86/conv2d_vnni.h", "h >= 0 && h + count <= p->in.h;", "h >= 0;", CONV512),
     Mutant("rows with gaps as one", "x86/conv2d_vnni.h", "p->in.h_stride == columns * s->in_channels)", "1)", CONV512),
     Mutant("output rows with gaps as one", "x86/conv2d_vnni.h", " && p->out.h_stride == cols * p->out.w_stride)", ")", CONV512),
+    Mutant("offset not made up for", "x86/depthwise_avx512vnni.c", "_mm512_slli_epi32(sum, 7)", "_mm512_slli_epi32(sum, 6)",
+           DEPTHWISE512),
+    Mutant("padding of zero", "x86/depthwise_avx512vnni.c", "outside = _mm512_set1_epi8((char)(p->x_zero + 128))",
+           "outside = _mm512_set1_epi8((char)128)", DEPTHWISE512),
+    Mutant("rows of zero above and below", "x86/depthwise_avx512vnni.c", "fill(c.outside, _mm512_set1_epi8((char)(p->x_zero + 128))",
+           "fill(c.outside, _mm512_set1_epi8((char)128)", DEPTHWISE512),
+    Mutant("rows of the call before", "x86/depthwise_avx512vnni.c", "c->outside, INT32_MIN}", "c->outside, 3}", DEPTHWISE512),
+    Mutant("dilated rows taken for neighbours", "x86/depthwise_avx512vnni.c", "if (p->dilation_h == 1 && ih < cache->next)",
+           "if (ih < cache->next)", DEPTHWISE512),
+    Mutant("one order of channels for all vectors", "x86/depthwise_avx512vnni.c", "set * CHUNK % s->pitch", "0", DEPTHWISE512),
+    Mutant("store of whole vectors", "x86/depthwise_avx512vnni.c", "mask = low_bits(job->bytes - at * CHUNK)", "mask = ~(__mmask64)0",
+           DEPTHWISE512),
+    Mutant("store of whole pixels", "x86/depthwise_avx512vnni.c", "        _mm512_mask_storeu_epi8(y, pixel, load64(",
+           "        _mm512_mask_storeu_epi8(y, pixel * 2 + 1, load64(", DEPTHWISE512),
+    Mutant("load of whole pixels", "x86/depthwise_avx512vnni.c", "_mm512_maskz_loadu_epi8(pixel, from)", "load64(from)", DEPTHWISE512),
+    Mutant("gaps between pixels as channels", "x86/depthwise_avx512vnni.c", "step == s->pitch && s->channels == s->pitch",
+           "step == s->pitch", DEPTHWISE512),
+    Mutant("output pixels with gaps as one run", "x86/depthwise_avx512vnni.c", " && s->pitch == p->out.w_stride)", ")", DEPTHWISE512),
+    Mutant("planes of the stride's remainder as one", "x86/depthwise_avx512vnni.c", "(w % p->stride_w * s.plane_bytes)", "(0 * w)",
+           DEPTHWISE512),
 ]  # fmt: skip
 
 LISTED = {stem for stem, _, _ in listed_kernels()}
