@@ -231,6 +231,10 @@ def _check(entry: dict[str, Any], where: str) -> None:
 def _toolchain(entry: dict[str, Any], system: str, where: str) -> Toolchain:
     """One of a description's toolchains."""
     flags = tuple(entry.get("flags", ()))
+    cc: tuple[str, ...]
+    cxx: tuple[str, ...]
+    ar: tuple[str, ...]
+    program: tuple[str, ...]
     if "target" in entry:
         zig = (sys.executable, "-m", "ziglang")
         cc = (*zig, "cc", "-target", entry["target"])

@@ -21,7 +21,6 @@ from edgekit.building.targets import Target, TargetError, emulator_install, read
 from edgekit.errors import CheckError
 from edgekit.format.schema import Dtype
 from edgekit.kernel_sets import ladder
-from edgekit.program import Program
 from edgekit.sources import source_root
 from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
 
