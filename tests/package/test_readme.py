@@ -54,9 +54,9 @@ def compiled(command: list[str], source: Path, runtime: Path, output: Path) -> P
 
 
 def stable(lines: list[str]) -> list[str]:
-    """What does not depend on the processor: not which kernel sets run, nor digests, whose last bits follow
+    """What does not depend on the processor: not which kernel sets and emulators run, nor digests, whose last bits follow
     the float calibration."""
-    varying = re.compile(r"c-|skipped|top1")
+    varying = re.compile(r"c-|qemu-|skipped|top1")
     return [re.sub(r"  [0-9a-f]{16}$", "", line) for line in lines if not varying.match(line)]
 
 
