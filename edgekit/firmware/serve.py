@@ -148,7 +148,7 @@ class Server:
         self._write(_number(_RUN))
         for name in self._program.inputs:
             array = np.ascontiguousarray(sample[name])
-            self._write(_number(_format(self._program, name, array)) + array.tobytes())
+            self._write(_number(input_format(self._program, name, array)) + array.tobytes())
         tensors = {}
         while (index := self._read_number()) != NO_TENSOR:
             tensors[index] = np.frombuffer(self._read(self._read_number()), np.int8)
@@ -225,8 +225,8 @@ class Server:
         return "; ".join([_EXIT_REASONS.get(code, f"exit code {code}"), *printed[:1]])
 
 
-def _format(program: Program, name: str, array: np.ndarray) -> int:
-    """The ek_format of an input array."""
+def input_format(program: Program, name: str, array: np.ndarray) -> int:
+    """The number of the ek_format in which an input array is bound."""
     if array.dtype == np.float32:
         return _FORMAT_FLOAT
     return _FORMAT_RAW if program.tensors[name].dtype == Dtype.F32 else _FORMAT_INT8

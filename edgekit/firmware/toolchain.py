@@ -39,10 +39,15 @@ def missing_emulator(target: Target) -> str | None:
     return None
 
 
-def compile_command(target: Target, *, optimize: str = "-O2") -> list[str]:
-    """The compiler with the target's flags."""
+def cpu_command(target: Target) -> list[str]:
+    """The compiler, and what tells it the processor."""
     gcc = _gcc(target)
-    return [*gcc.cc, *gcc.flags, *FLAGS, optimize]
+    return [*gcc.cc, *gcc.flags]
+
+
+def compile_command(target: Target) -> list[str]:
+    """The compiler with all flags."""
+    return [*cpu_command(target), *FLAGS, "-O2"]
 
 
 def run(command: Sequence[str | os.PathLike[str]], folder: Path | None = None) -> str:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a firmware folder, runs it on the emulated board and measures what was linked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.building.targets import Target
+from edgekit.errors import CheckError
+from edgekit.firmware import toolchain
+
+RUN_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Linked:
+    """Bytes of a linked image.
+
+    Attributes:
+        code_bytes: in flash: program, its constants and initial values; without model and self-test data.
+        model_bytes, selftest_bytes: in flash.
+        flash_bytes: their sum, and what aligns them.
+        memory_bytes: in RAM: the runtime's memory.
+        data_bytes: in RAM: outputs and other variables.
+        stack_bytes: in RAM: reserved for the stack.
+        ram_bytes: their sum.
+    """
+
+    code_bytes: int
+    model_bytes: int
+    selftest_bytes: int
+    flash_bytes: int
+    memory_bytes: int
+    data_bytes: int
+    stack_bytes: int
+    ram_bytes: int
+
+
+def build(folder: Path) -> Path:
+    """Runs `make` and returns the image.
+
+    Raises:
+        EdgekitError: it fails.
+    """
+    toolchain.run(["make", "-s", "-j2", "firmware.elf"], folder)
+    return folder / "firmware.elf"
+
+
+def run(target: Target, image: Path) -> list[str]:
+    """What the firmware prints on the emulated board, line by line.
+
+    Raises:
+        CheckError: it ends with an error or hangs.
+    """
+    command = [*target.emulator, str(image)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=RUN_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise CheckError(f"firmware for {target.name}: no end after {RUN_SECONDS} seconds") from error
+    lines = done.stdout.splitlines()
+    if done.returncode or "self-test passed" not in lines:
+        raise CheckError(f"firmware for {target.name}: exit code {done.returncode}; {'; '.join(lines[-3:])}")
+    return lines
+
+
+def stack_used(lines: list[str]) -> int:
+    """From what the firmware printed."""
+    return next(int(line.removeprefix("stack bytes ")) for line in lines if line.startswith("stack bytes "))
+
+
+def measure(target: Target, image: Path) -> Linked:
+    """Sizes of sections and symbols."""
+    prefix = toolchain.cpu_command(target)[0].removesuffix("gcc")
+    sections = {
+        match[1]: int(match[2])
+        for match in re.finditer(r"^(\.[\w.]+)\s+(\d+)\s+\d+$", toolchain.run([f"{prefix}size", "-A", image]), re.M)
+    }
+    symbols = {
+        match[2]: int(match[1], 16)
+        for match in re.finditer(
+            r"^[0-9a-f]+ ([0-9a-f]+) \w (\w+)$", toolchain.run([f"{prefix}nm", "-S", image]), re.M
+        )
+    }
+    flash = sum(sections.get(name, 0) for name in (".text", ".rodata", ".ARM.exidx", ".data"))
+    ram = sum(sections.get(name, 0) for name in (".data", ".bss", ".noinit", ".stack"))
+    selftest = sum(size for name, size in symbols.items() if re.match(r"(selftest_(inputs|tensors|digests)|input_\d+)$", name))
+    model, memory, stack = symbols["model_bytes"], symbols["memory"], sections[".stack"]
+    return Linked(
+        code_bytes=flash - model - selftest,
+        model_bytes=model,
+        selftest_bytes=selftest,
+        flash_bytes=flash,
+        memory_bytes=memory,
+        data_bytes=ram - memory - stack,
+        stack_bytes=stack,
+        ram_bytes=ram,
+    )

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a firmware folder: the parts of the runtime that one model needs, the model, its self-test."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekit._version import __version__
+from edgekit.building.targets import Target
+from edgekit.firmware import templates, toolchain
+from edgekit.firmware.boards import linker_script
+from edgekit.firmware.serve import Prepared, input_format
+from edgekit.format.schema import Dtype
+from edgekit.program import Program
+from edgekit.reference.executor import run
+from edgekit.sources import source_root
+from edgekit.verify.backends.base import Observation, Sample
+from edgekit.verify.compare import Digests
+
+_FORMATS = ("EK_FORMAT_FLOAT", "EK_FORMAT_RAW", "EK_FORMAT_INT8")
+_SUPPORT = ("main.c", "selftest.c", "sha256.c", "start.c", "semihosting.c")
+_CORE_WITHOUT_OPERATORS = re.compile(r"(?!op_)\w+\.c")
+_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.M)
+_ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What becomes firmware.
+
+    Attributes:
+        data: the model file that `program` was read from.
+        sample: input of the self-test; `about` says where it is from.
+        prepared: what the runtime says of the model on the target.
+    """
+
+    name: str
+    program: Program
+    data: bytes
+    sample: Sample
+    about: str
+    target: Target
+    prepared: Prepared
+
+
+def generate(subject: Subject, folder: Path, stack_bytes: int) -> None:
+    """Fills `folder`, which is empty."""
+    sources = _copy_runtime(subject, folder / "edgekit")
+    _write(folder / "model.h", _model_h(subject, stack_bytes))
+    _write(folder / "model.c", _model_c(subject))
+    _write(folder / "selftest_data.c", _selftest_data(subject))
+    _write(folder / "board.ld", linker_script(subject.target, stack_bytes))
+    _write(folder / "Makefile", _makefile(subject.target, ["model.c", "selftest_data.c", *_SUPPORT, *sources]))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+# ---- Sources ---------------------------------------------------------------------------------------------------
+
+
+def _copy_runtime(subject: Subject, folder: Path) -> list[str]:
+    """Copies what the model needs and returns the C files to compile, relative to the firmware's folder."""
+    csrc = source_root() / "csrc"
+    operators = sorted({op.opcode.name for op in subject.program.ops})
+    kernels = sorted(set(subject.prepared.kernels) - {""})
+    sources = [path for path in sorted((csrc / "core").glob("*.c")) if _CORE_WITHOUT_OPERATORS.fullmatch(path.name)]
+    sources += _defining(csrc / "core", (f"ek_check_{name.lower()}" for name in operators))
+    sources += [csrc / "kernels" / "kernel_list.c"]
+    sources += _defining(csrc / "kernels", (f"ek_{name}" for name in kernels))
+    support = [csrc / "firmware" / name for name in _SUPPORT]
+    for path in _with_headers([*sources, *support], csrc):
+        if path.parent.name == "firmware":
+            _write(folder.parent / path.name, path.read_text(encoding="utf-8").replace('"../core/', '"core/'))
+        else:
+            _write(folder / path.relative_to(csrc), path.read_text(encoding="utf-8"))
+    _subset(folder / "core" / "operators.def", r"EK_OPERATOR\((\w+),", operators)
+    _subset(folder / "kernels" / "kernels.def", r"EK_KERNEL\(\w+, \w+, (\w+),", kernels)
+    return [f"edgekit/{path.relative_to(csrc).as_posix()}" for path in sources]
+
+
+def _defining(folder: Path, functions: Iterable[str]) -> list[Path]:
+    """The files below `folder` that define these functions, each once."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.c"))}
+    found: dict[Path, None] = {}
+    for name in functions:
+        definition = re.compile(rf"^\w[\w ]*\b{name}\([^;{{]*\)\s*\{{", re.M)
+        instance = re.compile(rf"\b{name.removeprefix('ek_')}\b")
+        path = next((p for p, text in texts.items() if definition.search(text)), None)
+        path = path or next(p for p, text in texts.items() if p.stem in name and instance.search(text))
+        found[path] = None
+    return list(found)
+
+
+def _with_headers(sources: list[Path], csrc: Path) -> list[Path]:
+    """The files and all that they include, directly or not; system headers aside."""
+    waiting, known = list(sources), dict.fromkeys(sources)
+    while waiting:
+        path = waiting.pop()
+        for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
+            places = (path.parent, csrc / "include", csrc)
+            found = next((p for place in places if (p := (place / name).resolve()).is_file()), None)
+            if found is not None and found not in known:
+                known[found] = None
+                waiting.append(found)
+    return list(known)
+
+
+def _subset(path: Path, line: str, names: list[str]) -> None:
+    """Leaves of a list its comment and the lines of these names; conditions are met by the choice."""
+    text = path.read_text(encoding="utf-8")
+    comment = text[: text.index("*/") + 2]
+    entries = [row for row in text.splitlines() if (match := re.match(line, row)) and match[1] in names]
+    _write(path, "\n".join([comment, *entries, ""]))
+
+
+# ---- The model -------------------------------------------------------------------------------------------------
+
+
+def output_sizes(program: Program) -> list[int]:
+    """Bytes of the model's outputs."""
+    return [_bytes(program, name) for name in program.outputs]
+
+
+def _bytes(program: Program, name: str) -> int:
+    tensor = program.tensors[name]
+    return int(np.prod(tensor.shape, dtype=np.int64)) * (4 if tensor.dtype == Dtype.F32 else 1)
+
+
+def _model_h(subject: Subject, stack_bytes: int) -> str:
+    program, memory = subject.program, subject.target.memory
+    major, minor, _ = __version__.split(".", 2)
+    kernel_sets = {_set_of(name) for name in subject.prepared.kernels if name} | {"SCALAR"}
+    return templates.MODEL_H.substitute(
+        name=subject.name,
+        target=subject.target.name,
+        version=__version__,
+        major=major,
+        minor=minor,
+        sha256=hashlib.sha256(subject.data).hexdigest(),
+        model_bytes=len(subject.data),
+        memory_bytes=subject.prepared.memory_bytes,
+        kernels=" | ".join(f"EK_KERNELS_{name}" for name in sorted(kernel_sets)),
+        input_count=len(program.inputs),
+        output_count=len(program.outputs),
+        outputs_bytes=sum(_aligned(size) for size in output_sizes(program)),
+        stack_bytes=stack_bytes,
+        flash_bytes=memory["flash"].bytes,
+        ram_bytes=memory["ram"].bytes,
+    )
+
+
+def _set_of(kernel: str) -> str:
+    """The set of a kernel, from the list."""
+    text = (source_root() / "csrc" / "kernels" / "kernels.def").read_text(encoding="utf-8")
+    match = re.search(rf"^EK_KERNEL\(\w+, (\w+), {kernel},", text, re.M)
+    assert match is not None, kernel
+    return match[1]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
+
+
+def _model_c(subject: Subject) -> str:
+    program = subject.program
+    offsets = np.cumsum([0, *(_aligned(size) for size in output_sizes(program))])
+    outputs = []
+    for offset, name in zip(offsets, program.outputs, strict=False):
+        declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"
+        outputs.append(f"    {{{offset}, {_bytes(program, name)}, {declared}}}, /* {_comment(name)} */")
+    ports = [f"   input {i}: {_comment(name)}" for i, name in enumerate(program.inputs)]
+    return templates.MODEL_C.substitute(
+        name=subject.name,
+        ports="\n".join(["/* Inputs:", *ports, " */"]),
+        outputs="\n".join(outputs),
+        data=_array(subject.data),
+    )
+
+
+def _comment(text: str) -> str:
+    """A name that cannot end a comment, nor disturb it."""
+    return re.sub(r"[^\w .:;/-]", "?", text).replace("*/", "?/").replace("/*", "/?")
+
+
+def _array(data: bytes) -> str:
+    """C initializers."""
+    return "\n".join("    " + "".join(f"{byte}," for byte in data[i : i + 24]) for i in range(0, len(data), 24))
+
+
+# ---- The self-test ---------------------------------------------------------------------------------------------
+
+
+def _selftest_data(subject: Subject) -> str:
+    program, sample = subject.program, subject.sample
+    outputs, tensors = run(program, sample, taps=True)
+    quantized = {t.name: tensors[t.name] for t in program.quantized()}
+    digests = Digests(program)
+    digests.add(Observation(quantized, {"run": outputs}))
+    inputs = {name: np.ascontiguousarray(sample[name]) for name in program.inputs}
+    return templates.SELFTEST_DATA_C.substitute(
+        name=subject.name,
+        about=subject.about,
+        inputs="\n\n".join(_input(i, array) for i, array in enumerate(inputs.values())),
+        input_list="\n".join(
+            f"    {{input_{i}, sizeof input_{i}, {_FORMATS[input_format(program, name, array)]}}},"
+            for i, (name, array) in enumerate(inputs.items())
+        ),
+        tensors="\n".join(_operator_crcs(program, {**tensors, **outputs})),
+        digests="\n".join(f"    {{{_digest(digests.outputs[name])}}}," for name in program.outputs),
+    )
+
+
+def _input(index: int, array: np.ndarray) -> str:
+    return f"_Alignas(8) static const uint8_t input_{index}[] = {{\n{_array(array.tobytes())}\n}};"
+
+
+def _operator_crcs(program: Program, values: Mapping[str, np.ndarray]) -> list[str]:
+    """For every operator the index of its output and the CRC-32 of it."""
+    index = {name: i for i, name in enumerate(program.tensors)}
+    rows = []
+    for op in program.ops:
+        name = op.outputs[0]
+        crc = zlib.crc32(np.ascontiguousarray(values[name]).tobytes())
+        rows.append(f"    {{{index[name]}, {crc:#010x}}}, /* {op.opcode.name} {_comment(op.name)} */")
+    return rows
+
+
+def _digest(hexadecimal: str) -> str:
+    return ", ".join(f"0x{hexadecimal[i : i + 2]}" for i in range(0, 64, 2))
+
+
+# ---- The build -------------------------------------------------------------------------------------------------
+
+
+def _makefile(target: Target, sources: list[str]) -> str:
+    gcc, *flags = toolchain.cpu_command(target)
+    return templates.MAKEFILE.substitute(
+        name="Firmware",
+        target=target.name,
+        cc=gcc,
+        size=gcc.removesuffix("gcc") + "size",
+        cpu_flags=" ".join(flags),
+        cflags=" ".join(flag for flag in toolchain.FLAGS if flag not in ("-Wextra", "-ffp-contract=off")),
+        ldflags=" ".join(toolchain.LINK_FLAGS),
+        fast="" if target.kernels == ("scalar",) else "cortexm/",
+        sources=" \\\n".join(f"    {name}" for name in sources),
+        emulator=" ".join(target.emulator),
+    )
+
+
+def readme(subject: Subject, sizes: Mapping[str, int], macs: int) -> str:
+    """The folder's README, with what was measured."""
+    return templates.README_MD.substitute(
+        name=subject.name,
+        target=subject.target.name,
+        version=__version__,
+        cc=toolchain.cpu_command(subject.target)[0],
+        emulator=subject.target.emulator[0],
+        macs=f"{macs:,}",
+        **{key: f"{value:,}" for key, value in sizes.items()},
+    )
