@@ -33,12 +33,18 @@ INLINE sums16 load_start(const int32_t *start)
         (s).d = vdotq_laneq_s32((s).d, w_.val[3], x, k);                                        \
     } while (0)
 
-INLINE void store16(int8_t *y, sums16 s, const float *m, const requant *r)
+/* `whole`: all lanes. */
+INLINE void store16(const conv_tiles *tiles, int whole, int8_t *y, sums16 s, const float *m,
+                    const requant *r)
 {
     const int32x4_t acc[4] = {s.a, s.b, s.c, s.d};
     const float32x4_t multipliers[4] = {vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8),
                                         vld1q_f32(m + 12)};
-    vst1q_s8(y, ek_requantize16_neon(acc, multipliers, r));
+    const int8x16_t lanes = ek_requantize16_neon(acc, multipliers, r);
+    if (whole)
+        vst1q_s8(y, lanes);
+    else
+        store_lanes(y, lanes, tiles->first, tiles->end);
 }
 
 /* ---- Four rows, one tile --------------------------------------------------------------------- */
@@ -77,38 +83,42 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                                                 int32_t t, int32_t count, const requant *r)
 {
     const requant clamp = *r;
-    const int32_t steps = ek_ceil_div(tiles->depth, TILE_K);
+    const int whole = tiles->end - tiles->first == TILE_N;
+    const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
-    const ptrdiff_t stride = rows->stride;
+    const ptrdiff_t stride = rows->stride, jump = rows->jump;
     const int8_t *row = rows->x;
     for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * stride) {
-        const int8_t *w = weights, *from = row;
+        const int8_t *w = weights, *segment = row;
         const sums16 first = load_start(start);
         block_sums s = {first, first, first, first};
-        int32_t left = steps;
-        for (; left >= 4; left -= 4, from += STEP) {
-            const block_rows x = load_rows(from, stride);
-            ADD256(0);
-            ADD256(1);
-            ADD256(2);
-            ADD256(3);
-        }
-        if (left > 0) {
-            const block_rows x = load_rows(from, stride);
-            ADD256(0);
-            if (left > 1)
+        for (int32_t n = rows->segments; n > 0; n--, segment += jump) {
+            const int8_t *from = segment;
+            int32_t left = steps;
+            for (; left >= 4; left -= 4, from += STEP) {
+                const block_rows x = load_rows(from, stride);
+                ADD256(0);
                 ADD256(1);
-            if (left > 2)
                 ADD256(2);
+                ADD256(3);
+            }
+            if (left > 0) {
+                const block_rows x = load_rows(from, stride);
+                ADD256(0);
+                if (left > 1)
+                    ADD256(1);
+                if (left > 2)
+                    ADD256(2);
+            }
         }
         int8_t *const *out = rows->out + i;
-        store16(out[0] + o, s.s0, m, &clamp);
-        store16(out[1] + o, s.s1, m, &clamp);
-        store16(out[2] + o, s.s2, m, &clamp);
-        store16(out[3] + o, s.s3, m, &clamp);
+        store16(tiles, whole, out[0] + o, s.s0, m, &clamp);
+        store16(tiles, whole, out[1] + o, s.s1, m, &clamp);
+        store16(tiles, whole, out[2] + o, s.s2, m, &clamp);
+        store16(tiles, whole, out[3] + o, s.s3, m, &clamp);
     }
 }
 
@@ -116,12 +126,13 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
 
 /* One row and `count` tiles, a constant: one or two. */
 INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const int8_t *x,
-                      int8_t *out, const requant *r)
+                      int32_t depth, int8_t *out, const requant *r)
 {
     const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
-    int32_t left = ek_ceil_div(tiles->depth, TILE_K);
+    const int whole = count > 1 || tiles->end - tiles->first == TILE_N;
+    int32_t left = ek_ceil_div(depth, TILE_K);
     sums16 s0 = load_start(start);
     sums16 s1 = count > 1 ? load_start(start + TILE_N) : s0;
     for (; left >= 4; left -= 4, x += STEP) {
@@ -147,20 +158,21 @@ INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const
         if (count > 1)
             ADD64(0, s1, v, vld1q_s8_x4(w1));
     }
-    store16(out + t * TILE_N, s0, m, r);
+    store16(tiles, whole, out + t * TILE_N, s0, m, r);
     if (count > 1)
-        store16(out + (t + 1) * TILE_N, s1, m + TILE_N, r);
+        store16(tiles, whole, out + (t + 1) * TILE_N, s1, m + TILE_N, r);
 }
 
 static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, const int8_t *x,
-                                                    int8_t *out, const requant *r)
+                                                    int32_t depth, int8_t *out,
+                                                    const requant *r)
 {
     const requant clamp = *r;
     int32_t t = 0;
     for (; t + 2 <= tiles->count; t += 2)
-        row_tiles(2, tiles, t, x, out, &clamp);
+        row_tiles(2, tiles, t, x, depth, out, &clamp);
     if (t < tiles->count)
-        row_tiles(1, tiles, t, x, out, &clamp);
+        row_tiles(1, tiles, t, x, depth, out, &clamp);
 }
 
 /* ---- The kernel ------------------------------------------------------------------------------ */
@@ -171,7 +183,8 @@ static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requa
     for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
         tile_rows(tiles, rows, t, whole, r);
     for (int32_t i = whole; i < rows->count; i++)
-        row_all_tiles(tiles, rows->x + i * rows->stride, rows->out[i] + tiles->out, r);
+        row_all_tiles(tiles, rows->x + i * rows->stride, rows->segment,
+                      rows->out[i] + tiles->out, r);
 }
 
 int ek_conv2d_dotprod_supports(const void *params)

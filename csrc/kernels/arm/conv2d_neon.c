@@ -26,9 +26,21 @@ typedef struct weights4 {
     int8x16_t a, b, c, d;
 } weights4;
 
+INLINE weights4 load_weights(const int8_t *w)
+{
+    return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
+}
+
 #ifdef __aarch64__
 
-INLINE weights4 load_weights(const int8_t *w)
+/* In one instruction. GCC keeps the four next to each other, for which a block's registers do not
+ * suffice. */
+#ifdef __clang__
+#define TOGETHER 1
+#else
+#define TOGETHER 0
+#endif
+INLINE weights4 load_together(const int8_t *w)
 {
     const int8x16x4_t v = vld1q_s8_x4(w);
     return (weights4){v.val[0], v.val[1], v.val[2], v.val[3]};
@@ -41,10 +53,8 @@ INLINE int32x4_t join(quad s)
 
 #else
 
-INLINE weights4 load_weights(const int8_t *w)
-{
-    return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
-}
+#define TOGETHER 0
+#define load_together load_weights
 
 INLINE int32x2_t halves(int32x4_t v) { return vadd_s32(vget_low_s32(v), vget_high_s32(v)); }
 
@@ -58,7 +68,7 @@ INLINE int32x4_t join(quad s)
 /* acc + x * w, all sixteen; `first` and `pairs` are constants. */
 INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_t x, int8x16_t w)
 {
-    int16x8_t t = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+    int16x8_t t = mull_low(x, w);
     if (pairs)
         t = mlal_high(t, x, w);
     acc = first ? vpaddlq_s16(t) : vpadalq_s16(acc, t);
@@ -83,6 +93,12 @@ INLINE quad add64(const int first, const int pairs, quad s, int8x16_t x, weights
 
 INLINE void store4(int8_t *y, uint32_t bytes) { memcpy(y, &bytes, 4); }
 
+/* The lanes of a tile that are not all wanted. */
+static void store_some4(const conv_tiles *tiles, int8_t *y, uint32_t bytes)
+{
+    store_lanes(y, vreinterpretq_s8_u32(vdupq_n_u32(bytes)), tiles->first, tiles->end);
+}
+
 /* ---- BLOCK rows, four channels --------------------------------------------------------------- */
 
 typedef struct block_sums {
@@ -93,7 +109,7 @@ typedef struct block_sums {
 INLINE void step_rows(const int first, const int pairs, block_sums *s, const int8_t *x[BLOCK],
                       const int8_t **weights)
 {
-    const weights4 w = load_weights(*weights);
+    const weights4 w = TOGETHER ? load_together(*weights) : load_weights(*weights);
     *weights += TILE_N * TILE_K;
     s->row[0] = add64(first, pairs, s->row[0], vld1q_s8(x[0]), w);
     x[0] += TILE_K;
@@ -107,26 +123,38 @@ INLINE void step_rows(const int first, const int pairs, block_sums *s, const int
 #endif
 }
 
-INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int8_t *const *out,
-                        int32_t o, const requant *r)
+/* To output channel `o`; `whole`: all lanes. */
+INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int whole,
+                        const conv_tiles *tiles, int32_t o, int8_t *const *out, const requant *r)
 {
+    uint32_t bytes[BLOCK];
 #if BLOCK == 4
     const int32x4_t acc[4] = {
         vaddq_s32(start, join(s->row[0])), vaddq_s32(start, join(s->row[1])),
         vaddq_s32(start, join(s->row[2])), vaddq_s32(start, join(s->row[3]))};
     const float32x4_t multipliers[4] = {m, m, m, m};
     const uint32x4_t y = vreinterpretq_u32_s8(ek_requantize16_neon(acc, multipliers, r));
-    store4(out[0] + o, vgetq_lane_u32(y, 0));
-    store4(out[1] + o, vgetq_lane_u32(y, 1));
-    store4(out[2] + o, vgetq_lane_u32(y, 2));
-    store4(out[3] + o, vgetq_lane_u32(y, 3));
+    if (whole) {
+        store4(out[0] + o, vgetq_lane_u32(y, 0));
+        store4(out[1] + o, vgetq_lane_u32(y, 1));
+        store4(out[2] + o, vgetq_lane_u32(y, 2));
+        store4(out[3] + o, vgetq_lane_u32(y, 3));
+        return;
+    }
+    vst1q_u32(bytes, y);
 #else
-    const int8x8_t bytes = ek_requantize8_neon(vaddq_s32(start, join(s->row[0])),
+    const int8x8_t lanes = ek_requantize8_neon(vaddq_s32(start, join(s->row[0])),
                                                vaddq_s32(start, join(s->row[1])), m, m, r);
-    const uint32x2_t y = vreinterpret_u32_s8(bytes);
-    store4(out[0] + o, vget_lane_u32(y, 0));
-    store4(out[1] + o, vget_lane_u32(y, 1));
+    const uint32x2_t y = vreinterpret_u32_s8(lanes);
+    if (whole) {
+        store4(out[0] + o, vget_lane_u32(y, 0));
+        store4(out[1] + o, vget_lane_u32(y, 1));
+        return;
+    }
+    vst1_u32(bytes, y);
 #endif
+    for (int i = 0; i < BLOCK; i++)
+        store_some4(tiles, out[i] + o, bytes[i]);
 }
 
 /* One tile and the first `count` rows, a multiple of BLOCK. */
@@ -135,27 +163,43 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 {
     const int32x4_t start = vld1q_s32(tiles->start + t * TILE_N);
     const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
-    const int32_t steps = ek_ceil_div(tiles->depth, TILE_K) - 1;
+    const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
+    const int32_t o = tiles->out + t * TILE_N;
+    const int whole = tiles->end - tiles->first == TILE_N;
+    const requant clamp = *r;
+    const ptrdiff_t stride = rows->stride, back = rows->jump - (ptrdiff_t)steps * TILE_K;
     const int8_t *row = rows->x;
-    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * rows->stride) {
+    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * stride) {
         const int8_t *w = tiles->weights + t * tiles->bytes;
         const int8_t *x[BLOCK] = {
             row,
-            row + rows->stride,
+            row + stride,
 #if BLOCK == 4
-            row + 2 * rows->stride,
-            row + 3 * rows->stride,
+            row + 2 * stride,
+            row + 3 * stride,
 #endif
         };
         block_sums s;
         step_rows(1, pairs, &s, x, &w);
-        if (steps % 2)
-            step_rows(0, pairs, &s, x, &w);
-        for (int32_t k = steps / 2; k > 0; k--) {
-            step_rows(0, pairs, &s, x, &w);
-            step_rows(0, pairs, &s, x, &w);
+        int32_t left = steps - 1;
+        for (int32_t segments = rows->segments;;) {
+            if (left % 2)
+                step_rows(0, pairs, &s, x, &w);
+            for (left /= 2; left > 0; left--) {
+                step_rows(0, pairs, &s, x, &w);
+                step_rows(0, pairs, &s, x, &w);
+            }
+            if (--segments == 0)
+                break;
+            x[0] += back;
+            x[1] += back;
+#if BLOCK == 4
+            x[2] += back;
+            x[3] += back;
+#endif
+            left = steps;
         }
-        finish_rows(&s, start, m, rows->out + i, tiles->out + t * TILE_N, r);
+        finish_rows(&s, start, m, whole, tiles, o, rows->out + i, &clamp);
     }
 }
 
@@ -163,7 +207,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 
 INLINE quad add_tile(const int first, const int pairs, quad s, int8x16_t x, const int8_t *weights)
 {
-    const weights4 w = load_weights(weights);
+    const weights4 w = load_together(weights);
     return add64(first, pairs, s, x, w);
 }
 
@@ -179,11 +223,11 @@ INLINE int32x4_t row_tile(const int pairs, const int8_t *x, const int8_t *w, int
 }
 
 /* All tiles of one row, BLOCK at a time. */
-INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x, int8_t *out,
-                      const requant *r)
+INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x, int32_t depth,
+                      int8_t *out, const requant *r)
 {
     int32_t t = 0;
-    const int8_t *end = x + ek_ceil_div(tiles->depth, TILE_K) * TILE_K;
+    const int8_t *end = x + ek_ceil_div(depth, TILE_K) * TILE_K;
     for (; t + BLOCK <= tiles->count; t += BLOCK) {
         const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
         const int32_t *start = tiles->start + t * TILE_N;
@@ -221,11 +265,15 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
 #endif
     }
     for (; t < tiles->count; t++) {
-        const int32x4_t acc = row_tile(pairs, x, tiles->weights + t * tiles->bytes, tiles->depth,
+        const int32x4_t acc = row_tile(pairs, x, tiles->weights + t * tiles->bytes, depth,
                                        tiles->start + t * TILE_N);
         const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
-        store4(out + t * TILE_N,
-               vget_lane_u32(vreinterpret_u32_s8(ek_requantize8_neon(acc, acc, m, m, r)), 0));
+        const uint32_t y =
+            vget_lane_u32(vreinterpret_u32_s8(ek_requantize8_neon(acc, acc, m, m, r)), 0);
+        if (tiles->end - tiles->first == TILE_N)
+            store4(out + t * TILE_N, y);
+        else
+            store_some4(tiles, out + t * TILE_N, y);
     }
 }
 
@@ -240,9 +288,9 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
         tile_rows(pairs, tiles, rows, t, count, r);                                             \
     }                                                                                           \
     static __attribute__((noinline)) void row_tiles_##name(                                     \
-        const conv_tiles *tiles, const int8_t *x, int8_t *out, const requant *r)                \
+        const conv_tiles *tiles, const int8_t *x, int32_t depth, int8_t *out, const requant *r) \
     {                                                                                           \
-        row_tiles(pairs, tiles, x, out, r);                                                     \
+        row_tiles(pairs, tiles, x, depth, out, r);                                              \
     }
 VARIANT(pairs, 1)
 VARIANT(single, 0)
@@ -255,7 +303,7 @@ static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requa
         (tiles->pairs_fit ? tile_rows_pairs : tile_rows_single)(tiles, rows, t, whole, r);
     for (int32_t i = whole; i < rows->count; i++)
         (tiles->pairs_fit ? row_tiles_pairs : row_tiles_single)(
-            tiles, rows->x + i * rows->stride, rows->out[i] + tiles->out, r);
+            tiles, rows->x + i * rows->stride, rows->segment, rows->out[i] + tiles->out, r);
 }
 
 int ek_conv2d_neon_supports(const void *params)

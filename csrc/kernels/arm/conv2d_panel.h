@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Convolution as a matrix product, the part that is common to the ARM sets: windows become rows of
- * bytes that are multiplied with one tile of output channels after the other. Rows of a 1x1
- * convolution are the input itself where that can be; others are gathered in scratch, a panel of
- * a few dozen at a time. The including file has defined
+ * bytes that are multiplied with one tile of output channels after the other. Where the values of a
+ * window's rows stand side by side, BLOCK neighbours at a time are read in the input itself;
+ * others are gathered in scratch, a panel of a few dozen at a time. The including file has defined
  *
  *     TILE_N, TILE_K   the packing of its weights
  *     BLOCK            rows that it takes at once
@@ -22,11 +22,15 @@
 
 typedef ek_requant_neon requant;
 
-/* Rows to multiply and where their outputs go. */
+/* Rows to multiply and where their outputs go. A row has one segment, or its segments are multiples
+ * of CHUNK and there are multiples of BLOCK rows. Behind a segment, up to the next multiple of
+ * CHUNK, may stand anything that can be read. */
 typedef struct conv_rows {
     const int8_t *x;
     ptrdiff_t stride; /* from row to row */
     int32_t count;
+    int32_t segments, segment; /* how many, and the values of one */
+    ptrdiff_t jump;            /* from a segment to the next */
     int8_t *const *out; /* output channel 0 of each row */
 } conv_rows;
 
@@ -37,8 +41,8 @@ typedef struct conv_tiles {
     const int32_t *start; /* of all lanes, like `multiplier` */
     const float *multiplier;
     int32_t count;
-    int32_t depth;   /* of a row, not filled up */
-    int32_t out;     /* output channel of the first lane */
+    int32_t out;        /* output channel of the first lane */
+    int32_t first, end; /* lanes of a tile to store: all, unless there is only one tile */
     int pairs_fit;   /* see ek_weights */
 } conv_tiles;
 
@@ -51,7 +55,7 @@ typedef struct conv_shape {
     int32_t row;                   /* bytes of a row in the panel */
     int32_t rows;                  /* of a panel */
     int dense_columns;             /* a window's columns are one run of bytes */
-    int direct;                    /* a window's bytes in the input are a row */
+    int direct;                    /* windows can be read in the input */
     ptrdiff_t tile_bytes;
 } conv_shape;
 
@@ -67,7 +71,8 @@ static conv_shape conv_shape_of(const ek_conv_params *p)
     s.rows = windows < s.rows ? (int32_t)windows : s.rows;
     s.dense_columns =
         p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s.in_channels);
-    s.direct = s.depth == s.row && p->kernel_h == 1 && s.dense_columns;
+    s.direct = s.dense_columns
+        && (p->kernel_h == 1 || p->kernel_w * s.in_channels % CHUNK == 0);
     s.tile_bytes = (ptrdiff_t)ek_ceil_div(s.depth, TILE_K) * TILE_K * TILE_N;
     return s;
 }
@@ -89,9 +94,22 @@ typedef struct conv_walk {
     int8_t *panel;
     int32_t rows; /* in the panel */
     int8_t *out[PANEL_ROWS];
-    conv_tiles tiles;  /* the group's first; count is not used */
+    conv_tiles tiles; /* the group's first */
     int32_t o, o_end;  /* channels of the group that are in the range */
 } conv_walk;
+
+/* Lanes [first, end) of a tile, not all of them. */
+INLINE void store_lanes(int8_t *y, int8x16_t lanes, int32_t first, int32_t end)
+{
+    int8_t buffer[16];
+    if (first == 0 && end == 8) {
+        vst1_s8(y, vget_low_s8(lanes));
+        return;
+    }
+    vst1q_s8(buffer, lanes);
+    for (int32_t i = first; i < end; i++)
+        y[i] = buffer[i];
+}
 
 /* The tile at channel `n` of which only [first, end) are in the range or exist. */
 static void multiply_edge(const conv_walk *walk, const conv_rows *rows, int32_t n, int32_t first,
@@ -99,24 +117,18 @@ static void multiply_edge(const conv_walk *walk, const conv_rows *rows, int32_t 
 {
     int32_t start[TILE_N] = {0};
     float multiplier[TILE_N] = {0};
-    int8_t lanes[PANEL_ROWS][TILE_N];
-    int8_t *out[PANEL_ROWS];
     conv_tiles tile = walk->tiles;
-    conv_rows to_lanes = *rows;
-    memcpy(start + first - n, tile.start + first, (size_t)(end - first) * sizeof start[0]);
-    memcpy(multiplier + first - n, tile.multiplier + first,
+    tile.first = first - n;
+    tile.end = end - n;
+    memcpy(start + tile.first, tile.start + first, (size_t)(end - first) * sizeof start[0]);
+    memcpy(multiplier + tile.first, tile.multiplier + first,
            (size_t)(end - first) * sizeof multiplier[0]);
     tile.weights += n / TILE_N * tile.bytes;
     tile.start = start;
     tile.multiplier = multiplier;
     tile.count = 1;
-    tile.out = 0;
-    for (int32_t i = 0; i < rows->count; i++)
-        out[i] = lanes[i];
-    to_lanes.out = out;
-    multiply(&tile, &to_lanes, walk->r);
-    for (int32_t i = 0; i < rows->count; i++)
-        memcpy(rows->out[i] + walk->tiles.out + first, lanes[i] + first - n, (size_t)(end - first));
+    tile.out += n;
+    multiply(&tile, rows, walk->r);
 }
 
 /* At most PANEL_ROWS rows with all channels of the range. */
@@ -187,18 +199,18 @@ static inline void append_inside(const ek_conv_params *p, const conv_shape *s, i
                                  const int8_t *from, const int8_t *end)
 {
     const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
-    const int32_t run = p->kernel_w * s->in_channels;
-    int32_t kh = 0;
-    if (s->dense_columns && end - from - (p->kernel_h - 1) * step >= run + CHUNK) {
-        for (; kh < p->kernel_h; kh++, from += step, to += run) {
-            copy16(from, to);
-            for (int32_t i = CHUNK; i < run; i += CHUNK)
-                copy16(from + i, to + i);
-        }
-        return;
-    }
-    for (; kh < p->kernel_h; kh++, from += step)
+    for (int32_t kh = 0; kh < p->kernel_h; kh++, from += step)
         to = append_taps(p, s, to, from, p->kernel_w, end);
+}
+
+/* The same for a window of dense columns far enough from the input's end: `run` is a row's bytes. */
+INLINE void append_runs(int8_t *to, const int8_t *from, int32_t rows, int32_t run, ptrdiff_t step)
+{
+    for (; rows > 0; rows--, from += step, to += run) {
+        copy16(from, to);
+        for (int32_t i = CHUNK; i < run; i += CHUNK)
+            copy16(from + i, to + i);
+    }
 }
 
 /* Appends the window whose first tap is at (h, w), wherever that is. */
@@ -224,7 +236,8 @@ static void append_border(const ek_conv_params *p, const conv_shape *s, int8_t *
 
 static void finish_panel(conv_walk *walk)
 {
-    const conv_rows rows = {walk->panel, walk->s->row, walk->rows, walk->out};
+    const conv_rows rows = {
+        walk->panel, walk->s->row, walk->rows, 1, walk->s->depth, 0, walk->out};
     if (walk->rows > 0)
         multiply_rows(walk, &rows);
     walk->rows = 0;
@@ -241,12 +254,30 @@ INLINE int8_t *next_row(conv_walk *walk, int8_t *out)
 
 /* ---- Windows --------------------------------------------------------------------------------- */
 
-/* `count` windows that are rows; `from` is the first one's first tap. */
+/* How many of `count` windows of a row can be read 16 bytes at a time: `reach` is from a window's
+ * first value to the end of what is read for it. */
+static int32_t windows_before_end(const int8_t *from, const int8_t *end, ptrdiff_t step,
+                                  ptrdiff_t reach, int32_t count)
+{
+    const ptrdiff_t room = end - from - reach;
+    if (room >= (count - 1) * step)
+        return count;
+    return room < 0 ? 0 : (int32_t)(room / step) + 1;
+}
+
+/* `count` windows that are read in the input; `from` is the first one's first tap. */
 static void walk_direct(const conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
 {
     const ek_conv_params *p = walk->p;
     int8_t *outs[PANEL_ROWS];
-    conv_rows rows = {from, (ptrdiff_t)p->stride_w * p->in.w_stride, 0, outs};
+    conv_rows rows = {
+        .x = from,
+        .stride = (ptrdiff_t)p->stride_w * p->in.w_stride,
+        .segments = p->kernel_h,
+        .segment = p->kernel_w * walk->s->in_channels,
+        .jump = (ptrdiff_t)p->dilation_h * p->in.h_stride,
+        .out = outs,
+    };
     for (; count > 0; count -= rows.count, rows.x += rows.count * rows.stride) {
         rows.count = ek_min(count, PANEL_ROWS);
         for (int32_t i = 0; i < rows.count; i++, out += p->out.w_stride)
@@ -259,15 +290,37 @@ static void walk_direct(const conv_walk *walk, const int8_t *from, int8_t *out, 
 static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
 {
     const ek_conv_params *p = walk->p;
-    if (walk->s->direct && (count % BLOCK == 0 || count >= PANEL_ROWS || walk->s->rows == count)) {
-        walk_direct(walk, from, out, count);
-        return;
+    const conv_shape *s = walk->s;
+    const ptrdiff_t step = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    const ptrdiff_t down = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const int32_t run = p->kernel_w * s->in_channels;
+    const ptrdiff_t reach = (p->kernel_h - 1) * down + ek_ceil_div(run, CHUNK) * CHUNK;
+    int32_t fast = s->dense_columns ? windows_before_end(from, walk->end, step, reach, count) : 0;
+    if (s->direct) {
+        const int all = p->kernel_h == 1 && fast == s->rows;
+        const int32_t direct = all ? fast : fast / BLOCK * BLOCK;
+        if (direct > 0)
+            walk_direct(walk, from, out, direct);
+        from += direct * step;
+        out += (ptrdiff_t)direct * p->out.w_stride;
+        count -= direct;
+        fast -= direct;
     }
-    for (; count > 0; count--) {
-        append_inside(p, walk->s, next_row(walk, out), from, walk->end);
-        from += (ptrdiff_t)p->stride_w * p->in.w_stride;
-        out += p->out.w_stride;
+    count -= fast;
+    while (fast > 0) {
+        if (walk->rows == s->rows)
+            finish_panel(walk);
+        const int32_t fit = ek_min(fast, s->rows - walk->rows);
+        int8_t *to = walk->panel + (ptrdiff_t)walk->rows * s->row, **outs = walk->out + walk->rows;
+        for (int32_t i = 0; i < fit; i++, to += s->row, from += step, out += p->out.w_stride) {
+            outs[i] = out;
+            append_runs(to, from, p->kernel_h, run, down);
+        }
+        walk->rows += fit;
+        fast -= fit;
     }
+    for (; count > 0; count--, from += step, out += p->out.w_stride)
+        append_inside(p, s, next_row(walk, out), from, walk->end);
 }
 
 static void walk_border(conv_walk *walk, const int8_t *image, int32_t h, int32_t col,
@@ -331,8 +384,8 @@ static void conv_range(const ek_conv_params *p, const conv_shape *s, const int8_
             .bytes = s->tile_bytes,
             .start = p->start + base,
             .multiplier = p->multiplier + base,
-            .depth = s->depth,
             .out = base,
+            .end = TILE_N,
             .pairs_fit = p->weights.pairs_fit,
         };
         walk_group(&walk, x + (ptrdiff_t)g * s->in_channels, y, range);
