@@ -3,7 +3,8 @@
 
     python -m tests.fuzz.make_corpus
 
-A file in `refuse/` is named after the status it must be refused with and what is wrong with it.
+A file in `refuse/` is named after the status it must be refused with and what is wrong with it. What
+is in `found/` was kept by a search (docs/FUZZING.md) and is not made here.
 """
 
 from __future__ import annotations
