@@ -99,7 +99,8 @@ typedef struct conv_walk {
 } conv_walk;
 
 /* Lanes [first, end) of a tile, not all of them. */
-INLINE void store_lanes(int8_t *y, int8x16_t lanes, int32_t first, int32_t end)
+static __attribute__((noinline)) void store_lanes(int8_t *y, int8x16_t lanes, int32_t first,
+                                                   int32_t end)
 {
     int8_t buffer[16];
     if (first == 0 && end == 8) {
