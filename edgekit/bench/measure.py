@@ -16,7 +16,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from edgekit.bench.engines import Run, open_edgekit, open_onnxruntime, peer
+from edgekit.bench.peers import Run, open_edgekit, open_onnxruntime, peer
 from edgekit.commands import Progress
 from edgekit.errors import EdgekitError, InputError, first_line
 

@@ -10,7 +10,8 @@ from typing import Any
 import cffi
 import numpy as np
 
-from edgekit.runtime.capi import declarations, ffi, lib, library_path
+from edgekit.runtime.capi import ffi, lib, library_path
+from edgekit.runtime.header import declarations
 from edgekit.sources import source_root
 
 ALIGN = 64

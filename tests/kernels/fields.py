@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameter structs of kernel.h as lists of 32-bit words, for a driver of any word size.
 
-As a program, `fields.py kernel.h OUTPUT`, it writes the tables by which driver.c puts words into structs.
+As a program, `python -m tests.kernels.fields kernel.h OUTPUT`, it writes the tables by which driver.c puts words into structs.
 """
 
 from __future__ import annotations
@@ -15,19 +15,9 @@ from typing import Any
 
 import cffi
 
+from edgekit.runtime.header import declarations
+
 NO_BUFFER = 0xFFFFFFFF
-
-
-def declarations(header: Path) -> str:
-    """A header as cffi reads it: without comments, includes, guards and macros other than integers."""
-    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
-    text = re.sub(r"\\\n", " ", text)
-    keep = [
-        line
-        for line in text.splitlines()
-        if not line.lstrip().startswith("#") or re.fullmatch(r"#define\s+\w+\s+(0x[0-9A-Fa-f]+|\d+)u?\s*", line)
-    ]
-    return re.sub(r"(#define\s+\w+\s+\w+?)u\b", r"\1", "\n".join(keep))
 
 
 class Fields:
@@ -35,7 +25,7 @@ class Fields:
 
     def __init__(self, header: Path) -> None:
         ffi = cffi.FFI()
-        ffi.cdef(declarations(header))
+        ffi.cdef(declarations(header.read_text()))
         names = sorted(name for name in ffi.list_types()[0] if re.fullmatch(r"ek_\w+_params", name))
         self.structs = {name[3:-7]: list(_leaves(ffi.typeof(name))) for name in names}
 

@@ -23,7 +23,7 @@ from typing import Any
 import cffi
 import numpy as np
 
-from kernels.fields import declarations
+from edgekit.runtime.header import declarations
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,9 +39,7 @@ CANARY = 256
 """Bytes watched on the side of a buffer that has no guard page."""
 
 ffi = cffi.FFI()
-
-
-ffi.cdef(declarations(CSRC / "kernels" / "kernel.h"))
+ffi.cdef(declarations((CSRC / "kernels" / "kernel.h").read_text()))
 ffi.cdef(
     "void *mmap(void *, size_t, int, int, int, long); int mprotect(void *, size_t, int); int munmap(void *, size_t);"
 )
