@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of the pages in docs/ are executed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgekit
+from edgekit.building.targets import read_targets
+
+
+def block(text: str, marker: str, language: str) -> str:
+    """The fenced block behind a marker."""
+    match = re.search(rf"<!-- {marker} -->\s*```{language}\n(.*?)```", text, re.S)
+    assert match, f"there is no block '{marker}'"
+    return match[1]
+
+
+@pytest.mark.slow
+def test_raspberry_pi(root: Path, digits: Path, tmp_path: Path) -> None:
+    """Scores of the emulated board are those of this machine."""
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("QEMU is not installed: apt install qemu-user")
+    page = (root / "docs" / "RASPBERRY_PI.md").read_text(encoding="utf-8")
+    install, folder, *commands = block(page, "pi commands", "sh").strip().splitlines()
+    assert (install, folder) == ("pip install '.[cross]'", "cd firmware_examples/digits")
+    for name in ("digits.onnx", "digits_calib.npz", "digits_test.npz"):
+        shutil.copy(digits / name, tmp_path)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "digits.c").write_text(block(readme, "C program", "c"))
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "edgekit"):
+        words = {"python": "", "edgekit": " -m edgekit"}[name]
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+
+    def run(script: str) -> str:
+        command = ["sh", "-euc", script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("\n".join(commands))
+    images = np.load(tmp_path / "digits_test.npz")["x"][:3]
+    expected = edgekit.load(tmp_path / "digits.ekm").run(images)["logits"]
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "scores.raw", np.float32).reshape(expected.shape), expected)
+    shown = [line.split() for line in run(block(page, "pi program", "sh")).splitlines()]
+    np.testing.assert_array_equal(np.array(shown, np.float32), expected)
+
+
+def test_raspberry_pi_names_every_target(root: Path) -> None:
+    page = (root / "docs" / "RASPBERRY_PI.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\|[^|]*\|[^|]*\| `([\w-]+)` \| (.*?) \|$", page, re.M))
+    boards = {target.name: target for target in read_targets(root) if target.name.startswith("rpi")}
+    assert set(rows) - {"aarch64"} == set(boards)
+    for name, target in boards.items():
+        assert re.findall(r"`(\w+)`", rows[name]) == [k for k in target.kernels if k != "scalar"]
+
+
+def test_targets_page_names_every_backend(root: Path) -> None:
+    """The table of processors is what targets/ says."""
+    page = (root / "docs" / "TARGETS.md").read_text(encoding="utf-8")
+    rows = {name: re.findall(r"`(-\w+)`", rest) for name, rest in re.findall(r"^\| `qemu-([\w-]+)`(.*?)\|", page, re.M)}
+    verified = {t.name: [f"-{k}" for k in t.verify if k != "scalar"] for t in read_targets(root) if t.system == "linux" and t.verify}
+    assert rows == verified
