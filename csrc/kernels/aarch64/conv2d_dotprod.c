@@ -33,18 +33,12 @@ INLINE sums16 load_start(const int32_t *start)
         (s).d = vdotq_laneq_s32((s).d, w_.val[3], x, k);                                        \
     } while (0)
 
-/* `whole`: all lanes. */
-INLINE void store16(const conv_tiles *tiles, int whole, int8_t *y, sums16 s, const float *m,
-                    const requant *r)
+INLINE void store16(int8_t *y, sums16 s, const float *m, const requant *r)
 {
     const int32x4_t acc[4] = {s.a, s.b, s.c, s.d};
     const float32x4_t multipliers[4] = {vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8),
                                         vld1q_f32(m + 12)};
-    const int8x16_t lanes = ek_requantize16_neon(acc, multipliers, r);
-    if (whole)
-        vst1q_s8(y, lanes);
-    else
-        store_lanes(y, lanes, tiles->first, tiles->end);
+    vst1q_s8(y, ek_requantize16_neon(acc, multipliers, r));
 }
 
 /* ---- Four rows, one tile --------------------------------------------------------------------- */
@@ -83,7 +77,6 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                                                 int32_t t, int32_t count, const requant *r)
 {
     const requant clamp = *r;
-    const int whole = tiles->end - tiles->first == TILE_N;
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
@@ -115,10 +108,10 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
             }
         }
         int8_t *const *out = rows->out + i;
-        store16(tiles, whole, out[0] + o, s.s0, m, &clamp);
-        store16(tiles, whole, out[1] + o, s.s1, m, &clamp);
-        store16(tiles, whole, out[2] + o, s.s2, m, &clamp);
-        store16(tiles, whole, out[3] + o, s.s3, m, &clamp);
+        store16(out[0] + o, s.s0, m, &clamp);
+        store16(out[1] + o, s.s1, m, &clamp);
+        store16(out[2] + o, s.s2, m, &clamp);
+        store16(out[3] + o, s.s3, m, &clamp);
     }
 }
 
@@ -131,7 +124,6 @@ INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const
     const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
-    const int whole = count > 1 || tiles->end - tiles->first == TILE_N;
     int32_t left = ek_ceil_div(depth, TILE_K);
     sums16 s0 = load_start(start);
     sums16 s1 = count > 1 ? load_start(start + TILE_N) : s0;
@@ -158,9 +150,9 @@ INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const
         if (count > 1)
             ADD64(0, s1, v, vld1q_s8_x4(w1));
     }
-    store16(tiles, whole, out + t * TILE_N, s0, m, r);
+    store16(out + t * TILE_N, s0, m, r);
     if (count > 1)
-        store16(tiles, whole, out + (t + 1) * TILE_N, s1, m + TILE_N, r);
+        store16(out + (t + 1) * TILE_N, s1, m + TILE_N, r);
 }
 
 static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, const int8_t *x,

@@ -67,21 +67,14 @@ INLINE int32x4_t zip2(int32x4_t a, int32x4_t b)
     return vreinterpretq_s32_s64(vzip2q_s64(vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b)));
 }
 
-/* Stores both rows; `whole`: all lanes. */
-INLINE void store(const conv_tiles *tiles, int whole, int8_t *y0, int8_t *y1, squares s,
-                  const float *m, const requant *r)
+INLINE void store(int8_t *y0, int8_t *y1, squares s, const float *m, const requant *r)
 {
     const int32x4_t acc[4] = {zip1(s.a, s.b), zip1(s.c, s.d), zip2(s.a, s.b), zip2(s.c, s.d)};
     const float32x4_t low = vld1q_f32(m), high = vld1q_f32(m + 4);
     const float32x4_t multipliers[4] = {low, high, low, high};
     const int8x16_t lanes = ek_requantize16_neon(acc, multipliers, r);
-    if (whole) {
-        vst1_s8(y0, vget_low_s8(lanes));
-        vst1_s8(y1, vget_high_s8(lanes));
-    } else {
-        store_lanes(y0, lanes, tiles->first, tiles->end);
-        store_lanes(y1, vextq_s8(lanes, lanes, 8), tiles->first, tiles->end);
-    }
+    vst1_s8(y0, vget_low_s8(lanes));
+    vst1_s8(y1, vget_high_s8(lanes));
 }
 
 /* ---- Eight rows, one tile -------------------------------------------------------------------- */
@@ -95,7 +88,6 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                                                 int32_t t, int32_t count, const requant *r)
 {
     const requant clamp = *r;
-    const int whole = tiles->end - tiles->first == TILE_N;
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
@@ -132,10 +124,10 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
             }
         }
         int8_t *const *out = rows->out + i;
-        store(tiles, whole, out[0] + o, out[1] + o, s0, m, &clamp);
-        store(tiles, whole, out[2] + o, out[3] + o, s1, m, &clamp);
-        store(tiles, whole, out[4] + o, out[5] + o, s2, m, &clamp);
-        store(tiles, whole, out[6] + o, out[7] + o, s3, m, &clamp);
+        store(out[0] + o, out[1] + o, s0, m, &clamp);
+        store(out[2] + o, out[3] + o, s1, m, &clamp);
+        store(out[4] + o, out[5] + o, s2, m, &clamp);
+        store(out[6] + o, out[7] + o, s3, m, &clamp);
     }
 }
 
@@ -146,7 +138,6 @@ static __attribute__((noinline)) void pair_tiles(const conv_tiles *tiles, const 
                                                  int8_t *y1, const requant *r)
 {
     const requant clamp = *r;
-    const int whole = tiles->end - tiles->first == TILE_N;
     const int32_t steps = ek_ceil_div(depth, TILE_K);
     for (int32_t t = 0; t < tiles->count; t++) {
         const int8_t *w = tiles->weights + t * tiles->bytes;
@@ -158,7 +149,7 @@ static __attribute__((noinline)) void pair_tiles(const conv_tiles *tiles, const 
                 s = add(s, p.high, load_weights(w + TILE_N * TILE_K));
         }
         const int32_t o = tiles->out + t * TILE_N;
-        store(tiles, whole, y0 + o, y1 + o, s, tiles->multiplier + t * TILE_N, &clamp);
+        store(y0 + o, y1 + o, s, tiles->multiplier + t * TILE_N, &clamp);
     }
 }
 

@@ -93,12 +93,6 @@ INLINE quad add64(const int first, const int pairs, quad s, int8x16_t x, weights
 
 INLINE void store4(int8_t *y, uint32_t bytes) { memcpy(y, &bytes, 4); }
 
-/* The lanes of a tile that are not all wanted. */
-static void store_some4(const conv_tiles *tiles, int8_t *y, uint32_t bytes)
-{
-    store_lanes(y, vreinterpretq_s8_u32(vdupq_n_u32(bytes)), tiles->first, tiles->end);
-}
-
 /* ---- BLOCK rows, four channels --------------------------------------------------------------- */
 
 typedef struct block_sums {
@@ -123,38 +117,26 @@ INLINE void step_rows(const int first, const int pairs, block_sums *s, const int
 #endif
 }
 
-/* To output channel `o`; `whole`: all lanes. */
-INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int whole,
-                        const conv_tiles *tiles, int32_t o, int8_t *const *out, const requant *r)
+INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int8_t *const *out,
+                        int32_t o, const requant *r)
 {
-    uint32_t bytes[BLOCK];
 #if BLOCK == 4
     const int32x4_t acc[4] = {
         vaddq_s32(start, join(s->row[0])), vaddq_s32(start, join(s->row[1])),
         vaddq_s32(start, join(s->row[2])), vaddq_s32(start, join(s->row[3]))};
     const float32x4_t multipliers[4] = {m, m, m, m};
     const uint32x4_t y = vreinterpretq_u32_s8(ek_requantize16_neon(acc, multipliers, r));
-    if (whole) {
-        store4(out[0] + o, vgetq_lane_u32(y, 0));
-        store4(out[1] + o, vgetq_lane_u32(y, 1));
-        store4(out[2] + o, vgetq_lane_u32(y, 2));
-        store4(out[3] + o, vgetq_lane_u32(y, 3));
-        return;
-    }
-    vst1q_u32(bytes, y);
+    store4(out[0] + o, vgetq_lane_u32(y, 0));
+    store4(out[1] + o, vgetq_lane_u32(y, 1));
+    store4(out[2] + o, vgetq_lane_u32(y, 2));
+    store4(out[3] + o, vgetq_lane_u32(y, 3));
 #else
     const int8x8_t lanes = ek_requantize8_neon(vaddq_s32(start, join(s->row[0])),
                                                vaddq_s32(start, join(s->row[1])), m, m, r);
     const uint32x2_t y = vreinterpret_u32_s8(lanes);
-    if (whole) {
-        store4(out[0] + o, vget_lane_u32(y, 0));
-        store4(out[1] + o, vget_lane_u32(y, 1));
-        return;
-    }
-    vst1_u32(bytes, y);
+    store4(out[0] + o, vget_lane_u32(y, 0));
+    store4(out[1] + o, vget_lane_u32(y, 1));
 #endif
-    for (int i = 0; i < BLOCK; i++)
-        store_some4(tiles, out[i] + o, bytes[i]);
 }
 
 /* One tile and the first `count` rows, a multiple of BLOCK. */
@@ -165,7 +147,6 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
     const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t o = tiles->out + t * TILE_N;
-    const int whole = tiles->end - tiles->first == TILE_N;
     const requant clamp = *r;
     const ptrdiff_t stride = rows->stride, back = rows->jump - (ptrdiff_t)steps * TILE_K;
     const int8_t *row = rows->x;
@@ -199,7 +180,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 #endif
             left = steps;
         }
-        finish_rows(&s, start, m, whole, tiles, o, rows->out + i, &clamp);
+        finish_rows(&s, start, m, rows->out + i, o, &clamp);
     }
 }
 
@@ -268,12 +249,8 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
         const int32x4_t acc = row_tile(pairs, x, tiles->weights + t * tiles->bytes, depth,
                                        tiles->start + t * TILE_N);
         const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
-        const uint32_t y =
-            vget_lane_u32(vreinterpret_u32_s8(ek_requantize8_neon(acc, acc, m, m, r)), 0);
-        if (tiles->end - tiles->first == TILE_N)
-            store4(out + t * TILE_N, y);
-        else
-            store_some4(tiles, out + t * TILE_N, y);
+        store4(out + t * TILE_N,
+               vget_lane_u32(vreinterpret_u32_s8(ek_requantize8_neon(acc, acc, m, m, r)), 0));
     }
 }
 

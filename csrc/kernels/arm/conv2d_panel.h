@@ -41,8 +41,7 @@ typedef struct conv_tiles {
     const int32_t *start; /* of all lanes, like `multiplier` */
     const float *multiplier;
     int32_t count;
-    int32_t out;        /* output channel of the first lane */
-    int32_t first, end; /* lanes of a tile to store: all, unless there is only one tile */
+    int32_t out; /* output channel of the first lane */
     int pairs_fit;   /* see ek_weights */
 } conv_tiles;
 
@@ -95,45 +94,51 @@ typedef struct conv_walk {
     int32_t rows; /* in the panel */
     int8_t *out[PANEL_ROWS];
     conv_tiles tiles; /* the group's first */
+    int8_t lanes[PANEL_ROWS][TILE_N]; /* outputs of a tile that are not all wanted */
+    int8_t *to_lanes[PANEL_ROWS];
     int32_t o, o_end;  /* channels of the group that are in the range */
 } conv_walk;
 
-/* Lanes [first, end) of a tile, not all of them. */
-static __attribute__((noinline)) void store_lanes(int8_t *y, int8x16_t lanes, int32_t first,
-                                                   int32_t end)
+/* Copies lanes [first, end) of each row's tile to its output `o`. */
+static void store_lanes(const conv_walk *walk, const conv_rows *rows, int32_t first, int32_t end,
+                        int32_t o)
 {
-    int8_t buffer[16];
-    if (first == 0 && end == 8) {
-        vst1_s8(y, vget_low_s8(lanes));
-        return;
+    for (int32_t i = 0; i < rows->count; i++) {
+        const int8_t *from = walk->lanes[i] + first;
+        int8_t *to = rows->out[i] + o;
+        int32_t left = end - first;
+        for (; left >= 8; left -= 8, from += 8, to += 8)
+            memcpy(to, from, 8);
+        for (; left >= 2; left -= 2, from += 2, to += 2)
+            memcpy(to, from, 2);
+        if (left > 0)
+            *to = *from;
     }
-    vst1q_s8(buffer, lanes);
-    for (int32_t i = first; i < end; i++)
-        y[i] = buffer[i];
 }
 
 /* The tile at channel `n` of which only [first, end) are in the range or exist. */
-static void multiply_edge(const conv_walk *walk, const conv_rows *rows, int32_t n, int32_t first,
+static void multiply_edge(conv_walk *walk, const conv_rows *rows, int32_t n, int32_t first,
                           int32_t end)
 {
     int32_t start[TILE_N] = {0};
     float multiplier[TILE_N] = {0};
     conv_tiles tile = walk->tiles;
-    tile.first = first - n;
-    tile.end = end - n;
-    memcpy(start + tile.first, tile.start + first, (size_t)(end - first) * sizeof start[0]);
-    memcpy(multiplier + tile.first, tile.multiplier + first,
+    conv_rows to_lanes = *rows;
+    memcpy(start + first - n, tile.start + first, (size_t)(end - first) * sizeof start[0]);
+    memcpy(multiplier + first - n, tile.multiplier + first,
            (size_t)(end - first) * sizeof multiplier[0]);
     tile.weights += n / TILE_N * tile.bytes;
     tile.start = start;
     tile.multiplier = multiplier;
     tile.count = 1;
-    tile.out += n;
-    multiply(&tile, rows, walk->r);
+    tile.out = 0;
+    to_lanes.out = walk->to_lanes;
+    multiply(&tile, &to_lanes, walk->r);
+    store_lanes(walk, rows, first - n, end - n, walk->tiles.out + first);
 }
 
 /* At most PANEL_ROWS rows with all channels of the range. */
-static void multiply_rows(const conv_walk *walk, const conv_rows *rows)
+static void multiply_rows(conv_walk *walk, const conv_rows *rows)
 {
     int32_t n = walk->o / TILE_N * TILE_N;
     if (n < walk->o) {
@@ -166,8 +171,9 @@ INLINE void copy16(const int8_t *from, int8_t *to)
 INLINE int8_t *append(int8_t *to, const int8_t *from, int32_t count, const int8_t *end)
 {
     int32_t i = 0;
-    for (; i < count && end - from - i >= CHUNK; i += CHUNK)
-        copy16(from + i, to + i);
+    if (end - from >= count + CHUNK)
+        for (; i < count; i += CHUNK)
+            copy16(from + i, to + i);
     for (; i < count; i++)
         to[i] = from[i];
     return to + count;
@@ -267,7 +273,7 @@ static int32_t windows_before_end(const int8_t *from, const int8_t *end, ptrdiff
 }
 
 /* `count` windows that are read in the input; `from` is the first one's first tap. */
-static void walk_direct(const conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
+static void walk_direct(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
 {
     const ek_conv_params *p = walk->p;
     int8_t *outs[PANEL_ROWS];
@@ -374,7 +380,14 @@ static void conv_range(const ek_conv_params *p, const conv_shape *s, const int8_
 {
     const requant r = ek_requant_neon_init(&p->clamp);
     const ptrdiff_t group_bytes = ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
-    conv_walk walk = {.p = p, .s = s, .r = &r, .panel = scratch};
+    conv_walk walk;
+    walk.p = p;
+    walk.s = s;
+    walk.r = &r;
+    walk.panel = scratch;
+    walk.rows = 0;
+    for (int32_t i = 0; i < PANEL_ROWS; i++)
+        walk.to_lanes[i] = walk.lanes[i];
     walk.end = x + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
     for (int32_t g = range->ch / s->channels; g * s->channels < range->ch_end; g++) {
         const int32_t base = g * s->channels;
@@ -386,7 +399,6 @@ static void conv_range(const ek_conv_params *p, const conv_shape *s, const int8_
             .start = p->start + base,
             .multiplier = p->multiplier + base,
             .out = base,
-            .end = TILE_N,
             .pairs_fit = p->weights.pairs_fit,
         };
         walk_group(&walk, x + (ptrdiff_t)g * s->in_channels, y, range);
