@@ -15,6 +15,7 @@ from edgekit.importer.check import MAX_OPSET
 from edgekit.importer.session import create_session
 from edgekit.importer.support import DOCUMENT, table
 from tests.importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
+from tests.onnx_runtime import need_opset
 
 MODELS = ["ad01_autoencoder", "fashion_dscnn", "ic01_resnet8", "kws01_dscnn", "vww01_mobilenetv1_025"]
 
@@ -216,6 +217,7 @@ def test_wrong_declared_shapes_are_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", range(9, MAX_OPSET + 1))
 def test_every_opset(tmp_path: Path, opset: int) -> None:
+    need_opset(opset)
     nodes = [
         node("Conv", ["x", "w"], ["a"], auto_pad="SAME_UPPER"),
         node("Relu", ["a"], ["b"]),
@@ -231,6 +233,7 @@ def test_every_opset(tmp_path: Path, opset: int) -> None:
 
 @pytest.mark.parametrize("opset", [24, 25, MAX_OPSET])
 def test_newer_opset_than_the_operators_need(tmp_path: Path, opset: int) -> None:
+    need_opset(24)
     imported = import_model(tmp_path, model([node("Swish", ["x"])], {"x": [5]}, opset=opset, ir_version=10))
     compare(imported, 1)
     assert imported.model.opset_import[0].version == 24

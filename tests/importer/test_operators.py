@@ -17,6 +17,7 @@ from edgekit.importer.handlers.activation import SINCE
 from edgekit.importer.registry import HANDLERS
 from edgekit.passes.unary import FUNCTIONS
 from tests.importer.tapped import compare, import_model, model, node, ops
+from tests.onnx_runtime import need_opset, right_since_1_24
 
 
 def check(
@@ -113,6 +114,7 @@ def test_max_pool(tmp_path: Path, attrs: dict[str, Any], shape: list[int]) -> No
 @pytest.mark.parametrize("attrs", POOLS, ids=str)
 @pytest.mark.parametrize("include", [0, 1])
 @pytest.mark.parametrize("opset", [11, 22])
+@right_since_1_24
 def test_average_pool(
     tmp_path: Path, attrs: dict[str, Any], include: int, shape: list[int], opset: int
 ) -> None:
@@ -197,6 +199,7 @@ def test_unary(tmp_path: Path, op: str) -> None:
 @pytest.mark.parametrize("op", sorted(op for op in SINCE if FUNCTIONS[op].defaults))
 @pytest.mark.parametrize("explicit", [False, True])
 def test_unary_with_attributes(tmp_path: Path, op: str, explicit: bool) -> None:
+    need_opset(SINCE[op])
     attrs = {k: v * 1.25 for k, v in FUNCTIONS[op].defaults.items()} if explicit else {}
     check(tmp_path, op, {"x": [2, 3, 5]}, opset=max(17, SINCE[op]), **attrs)
 
@@ -318,6 +321,7 @@ def test_reduce(tmp_path: Path, op: str, axes: list[int] | None, keepdims: int, 
     check(tmp_path, op, {"x": [2, 3, 4, 5]}, constants, **attrs)
 
 
+@right_since_1_24
 def test_reduce_of_nothing(tmp_path: Path) -> None:
     check(tmp_path, "ReduceMean", {"x": [2, 3]}, opset=18, noop_with_empty_axes=1)
 
