@@ -47,7 +47,7 @@ def test_a_wrong_value_is_found(driver: Driver, kernels: list[Kernel], monkeypat
 
     encode = driver_module.encode
     monkeypatch.setattr(driver_module, "encode", altered)
-    with pytest.raises(AssertionError, match="case 4711: lut_scalar: .* differ; at 0"):
+    with pytest.raises(AssertionError, match=r"case 4711: lut_scalar: .* differ; at 0"):
         kernel = driver.kernels["lut_scalar"]
         compare_with_scalar(driver, kernel, scalar(kernels, "lut"), lambda seed: case("lut", seed), SEED, 1000)
 
