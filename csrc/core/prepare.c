@@ -15,8 +15,10 @@
 #define PARTS_PER_THREAD 4u
 
 /* Scratch for a tile of decoded weights, unless one tile of the kernel's packing needs more. */
-#define SCALAR_TILE_BYTES 6144u
+#define SMALL_TILE_BYTES 6144u
 #define VECTOR_TILE_BYTES 32768u
+#define SETS_WITH_LITTLE_MEMORY \
+    (EK_KERNELS_SCALAR | EK_KERNELS_CORTEXM_DSP | EK_KERNELS_CORTEXM_MVE)
 
 static uint64_t align_up(uint64_t bytes, uint64_t alignment)
 {
@@ -332,7 +334,7 @@ static ek_tiles plan_tiles(const ek_conv_params *p, const ek_kernel *kernel,
                            const ek_stored_weights *stored)
 {
     const uint32_t budget =
-        kernel->set == EK_KERNELS_SCALAR ? SCALAR_TILE_BYTES : VECTOR_TILE_BYTES;
+        kernel->set & SETS_WITH_LITTLE_MEMORY ? SMALL_TILE_BYTES : VECTOR_TILE_BYTES;
     const int depthwise = kernel->kind == EK_KIND_DEPTHWISE;
     const int32_t depth = depthwise ? p->kernel_h * p->kernel_w : stored->depth;
     /* A depthwise tile begins at the first output channel of an input channel. */

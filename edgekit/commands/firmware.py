@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from edgekit.building.targets import Target
+from edgekit.commands.build import weight_tile
 from edgekit.data import DataSource, Preprocessing
 from edgekit.errors import InputError
 from edgekit.firmware import build, toolchain
@@ -19,8 +20,9 @@ from edgekit.firmware.boards import board, heap_bytes
 from edgekit.firmware.build import Linked
 from edgekit.firmware.generate import Subject, generate, readme
 from edgekit.firmware.serve import STACK_BYTES, Server
-from edgekit.format.reader import file_bytes, read
+from edgekit.format.reader import read
 from edgekit.format.summary import summarize
+from edgekit.format.writer import Packing, write
 from edgekit.program import Program
 from edgekit.verify.backends.base import Sample
 from edgekit.verify.samples import synthetic
@@ -65,6 +67,8 @@ def firmware(
 ) -> Firmware:
     """Writes the folder `output`, once it has been built and has passed its self-test on the emulated board.
 
+    The model in it has its weights in the order of the target's kernels, whatever order the file has.
+
     Args:
         data: its first sample becomes the self-test's input; a synthetic one without.
 
@@ -103,7 +107,8 @@ def _make(
 ) -> Firmware:
     target = board(name)
     _check_tools(target)
-    content, program = file_bytes(model), read(model)
+    program = read(model)
+    content = write(program, packing=Packing(tile=weight_tile(name)))
     _check_size(model, content, program, target)
     sample, about = _sample(model, program, data, preprocessing)
     with Server(target) as server:

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution with dual 16-bit multiply-accumulates: blocks of four pixels by two output channels.
+ *
+ * Weights are INTERLEAVED by two channels: a word holds two values of each channel, and sxtb16 makes a
+ * pair per channel of it. The four pixels' patches stand in scratch as int16 pairs, so that unpacking a
+ * word of weights serves eight multiply-accumulate instructions.
+ */
+#include "../kernels.h"
+#include "../window.h"
+#include "dsp.h"
+
+#define PIXELS 4
+#define CHANNELS 2
+
+/* What a block needs besides its input: sums begin at `start`, and where there is an FPU they become the
+ * outputs of two channels of four pixels at y, `step` bytes apart. */
+typedef struct block_job {
+    uint32_t start[CHANNELS];
+    float multiplier[CHANNELS];
+    int32_t zero;
+    int8_t *y;
+    ptrdiff_t step;
+    uint32_t *sums; /* by channel: without FPU, or where not all are wanted */
+} block_job;
+
+/* The multiply-accumulate loop over `depth` values; sums go to job->sums, or as outputs to job->y. Per two
+ * values, 13 instructions do 16 multiply-accumulates.
+ *
+ *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their weights */
+void ek_dsp_sums(const uint32_t *x, const int8_t *weights, block_job *job, int32_t depth);
+void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, block_job *job, int32_t depth);
+
+#define STEP(load)                                                                    \
+    "    " load " \n"                                                                 \
+    "    ldrd r2, r3, [r0], #8\n"                                                     \
+    "    sxtb16 r12, lr\n"                                                            \
+    "    sxtb16 lr, lr, ror #8\n"                                                     \
+    "    smlad r4, r12, r2, r4\n"                                                     \
+    "    smlad r5, r12, r3, r5\n"                                                     \
+    "    smlad r8, lr, r2, r8\n"                                                      \
+    "    smlad r9, lr, r3, r9\n"                                                      \
+    "    ldrd r2, r3, [r0], #8\n"                                                     \
+    "    smlad r6, r12, r2, r6\n"                                                     \
+    "    smlad r7, r12, r3, r7\n"                                                     \
+    "    smlad r10, lr, r2, r10\n"                                                    \
+    "    smlad r11, lr, r3, r11\n"
+
+#define SUMS                                                                          \
+    "    push {r2-r11, lr}\n"                                                         \
+    "    sub sp, #12\n"                                                               \
+    "    ldrd r4, r8, [r2]\n"                                                         \
+    "    mov r5, r4\n"                                                                \
+    "    mov r6, r4\n"                                                                \
+    "    mov r7, r4\n"                                                                \
+    "    mov r9, r8\n"                                                                \
+    "    mov r10, r8\n"                                                               \
+    "    mov r11, r8\n"                                                               \
+    "    lsr r12, r3, #1\n"                                                           \
+    "    add lr, r0, r12, lsl #4\n"          /* behind the pairs of x */              \
+    "    bic r12, r12, #7\n"                                                          \
+    "    add r12, r0, r12, lsl #4\n"         /* behind the last eight */              \
+    "    strd r12, lr, [sp]\n"                                                        \
+    "    cmp r0, r12\n"                                                               \
+    "    beq 2f\n"                                                                    \
+    "1:  .rept 8\n" \
+    STEP("ldr lr, [r1], #4")                                                          \
+    "    .endr\n"                                                                     \
+    "    ldr r2, [sp]\n"                                                              \
+    "    cmp r0, r2\n"                                                                \
+    "    bne 1b\n"                                                                    \
+    "2:  ldr r2, [sp, #4]\n"                                                          \
+    "    cmp r0, r2\n"                                                                \
+    "    beq 3f\n" \
+    STEP("ldr lr, [r1], #4")                                                          \
+    "    b 2b\n"                                                                      \
+    "3:  ldr r2, [sp, #16]\n"                /* an odd depth: one value of each channel is left */\
+    "    tst r2, #1\n"                                                                \
+    "    beq 4f\n" \
+    STEP("ldrh lr, [r1]")                                                             \
+    "4:  ldr r2, [sp, #12]\n"
+
+EK_DSP_FUNCTION("ek_dsp_sums", SUMS
+                "    ldr r2, [r2, #28]\n"
+                "    stm r2, {r4-r11}\n"
+                "    add sp, #20\n"
+                "    pop {r4-r11, pc}\n");
+
+#ifdef __ARM_FP
+#define EK_DSP_STORE(a, b)         \
+    "    strb " b ", [r2, #1]\n"   \
+    "    strb " a ", [r2]\n"       \
+    "    add r2, r2, r3\n"
+
+/* r2 y, r3 the step, r12 the zero point, s2 s3 multipliers */
+EK_DSP_FUNCTION("ek_dsp_outputs", SUMS
+                "    vldr s2, [r2, #8]\n"
+                "    vldr s3, [r2, #12]\n"
+                "    ldr r12, [r2, #16]\n"
+                "    ldrd r2, r3, [r2, #20]\n"
+                EK_DSP_REQUANTIZE("r4", "r8", "s2", "s3", "r12")
+                EK_DSP_STORE("r4", "r8")
+                EK_DSP_REQUANTIZE("r5", "r9", "s2", "s3", "r12")
+                EK_DSP_STORE("r5", "r9")
+                EK_DSP_REQUANTIZE("r6", "r10", "s2", "s3", "r12")
+                EK_DSP_STORE("r6", "r10")
+                EK_DSP_REQUANTIZE("r7", "r11", "s2", "s3", "r12")
+                EK_DSP_STORE("r7", "r11")
+                "    add sp, #20\n"
+                "    pop {r4-r11, pc}\n");
+#endif
+
+/* One group as a matrix: `channels` rows of `depth` values. */
+typedef struct group_shape {
+    int32_t channels, in_channels, depth, pairs;
+} group_shape;
+
+static group_shape shape_of(const ek_conv_params *p)
+{
+    group_shape s;
+    s.channels = p->out.c / p->groups;
+    s.in_channels = p->in.c / p->groups;
+    s.depth = p->kernel_h * p->kernel_w * s.in_channels;
+    s.pairs = (s.depth + 1) / 2;
+    return s;
+}
+
+/* `depth` values as pairs, `step` words apart; an odd last one with a zero. */
+static inline __attribute__((always_inline)) void widen(const int8_t *from, int32_t depth,
+                                                        uint32_t *x, int32_t step)
+{
+    for (int32_t words = depth / 4; words > 0; words--, from += 4, x += 2 * step) {
+        const uint32_t word = ek_dsp_load(from);
+        const uint32_t even = ek_dsp_even(word), odd = ek_dsp_odd(word);
+        x[0] = ek_dsp_lower(even, odd);
+        x[step] = ek_dsp_upper(even, odd);
+    }
+    for (int32_t left = depth % 4; left > 0; left -= 2, from += 2, x += step) {
+        const uint32_t second = left > 1 ? (uint32_t)from[1] : 0;
+        *x = (uint32_t)(uint16_t)from[0] | second << 16;
+    }
+}
+
+/* The values under a window, with x_zero outside the input; `image` is at the group's first channel. */
+static const int8_t *gather(const ek_conv_params *p, const group_shape *s, const int8_t *image,
+                            int32_t row, int32_t col, int8_t *patch)
+{
+    const int32_t h = row % p->out.h * p->stride_h - p->pad_top;
+    const int32_t w = col * p->stride_w - p->pad_left;
+    const int32_t c = s->in_channels, line = p->kernel_w * c;
+    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
+    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t inside = cols.end - cols.first;
+    const int dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == c);
+    if (rows.end - rows.first < p->kernel_h || inside < p->kernel_w)
+        memset(patch, p->x_zero, (size_t)s->depth);
+    else if (p->kernel_h == 1 && dense)
+        return image + ek_image_at(&p->in, 0, h, w);
+    for (int32_t kh = rows.first; kh < rows.end && inside > 0; kh++) {
+        int8_t *to = patch + kh * line + cols.first * c;
+        const int8_t *from =
+            image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w + cols.first * p->dilation_w);
+        if (dense) {
+            memcpy(to, from, (size_t)(inside * c));
+            continue;
+        }
+        for (int32_t i = 0; i < inside; i++, to += c, from += p->dilation_w * p->in.w_stride)
+            memcpy(to, from, (size_t)c);
+    }
+    return patch;
+}
+
+/* Two channels of `count` pixels from `channel` on, an even one of the group; only those of the range
+ * [first, end) are written. y is at the group's first channel. */
+static void block(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+                  const int8_t *weights, int32_t group, int32_t channel, int32_t count,
+                  int32_t first, int32_t end, int8_t *y, int whole)
+{
+    const int32_t base = group * s->channels + channel;
+    const int32_t second = base + (channel + 1 < s->channels);
+    const int8_t *w = weights + (ptrdiff_t)channel * s->depth;
+    uint32_t sums[CHANNELS * PIXELS];
+    block_job job = {
+        .start = {(uint32_t)p->start[base], (uint32_t)p->start[second]},
+        .multiplier = {p->multiplier[base], p->multiplier[second]},
+        .zero = p->clamp.zero,
+        .y = y + channel,
+        .step = p->out.w_stride,
+        .sums = sums,
+    };
+#ifdef __ARM_FP
+    if (whole && count == PIXELS && channel >= first && channel + 1 < end) {
+        ek_dsp_outputs(x, w, &job, s->depth);
+        return;
+    }
+#endif
+    ek_dsp_sums(x, w, &job, s->depth);
+    for (int32_t j = 0; j < CHANNELS; j++) {
+        if (channel + j < first || channel + j >= end)
+            continue;
+        int8_t *out = job.y + j;
+        for (int32_t i = 0; i < count; i++, out += job.step)
+            *out = ek_dsp_requantize(sums[j * PIXELS + i], job.multiplier[j], &p->clamp, whole);
+    }
+}
+
+/* The same for one pixel: two blocks of channels share each pair of it. */
+static void pixel_blocks(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+                         const int8_t *weights, int32_t group, int32_t channel, int32_t first,
+                         int32_t end, int8_t *y, int whole)
+{
+    const int32_t base = group * s->channels + channel, left = s->channels - channel;
+    /* Where there is no second block, the first one again. */
+    const int32_t second = left > CHANNELS ? CHANNELS : 0;
+    const int8_t *w0 = weights + (ptrdiff_t)channel * s->depth;
+    const int8_t *w1 = w0 + (ptrdiff_t)second * s->depth;
+    uint32_t sums[2 * CHANNELS] = {0};
+    for (int32_t i = 0; i < s->depth / 2; i++, w0 += 4, w1 += 4) {
+        const uint32_t a = ek_dsp_load(w0), b = ek_dsp_load(w1), pair = x[i];
+        sums[0] = ek_dsp_pair(sums[0], ek_dsp_even(a), pair);
+        sums[1] = ek_dsp_pair(sums[1], ek_dsp_odd(a), pair);
+        sums[2] = ek_dsp_pair(sums[2], ek_dsp_even(b), pair);
+        sums[3] = ek_dsp_pair(sums[3], ek_dsp_odd(b), pair);
+    }
+    if (s->depth % 2 != 0) {
+        const int32_t last = (int16_t)x[s->pairs - 1];
+        sums[0] += (uint32_t)(last * w0[0]);
+        sums[1] += (uint32_t)(last * w0[1]);
+        sums[2] += (uint32_t)(last * w1[0]);
+        sums[3] += (uint32_t)(last * w1[1]);
+    }
+    const int32_t from = ek_max(first - channel, 0);
+    const int32_t to = ek_min(2 * CHANNELS, ek_min(left, end - channel));
+    for (int32_t j = from; j < to; j++)
+        y[channel + j] = ek_dsp_requantize(sums[j] + (uint32_t)p->start[base + j],
+                                           p->multiplier[base + j], &p->clamp, whole);
+}
+
+/* `count` pixels from (row, col) on: channels [first, end) of one group. */
+static void pixels(const ek_conv_params *p, const group_shape *s, const int8_t *in, int8_t *out,
+                   uint32_t *x, int32_t row, int32_t col, int32_t count, int32_t group,
+                   int32_t first, int32_t end)
+{
+    const int8_t *image = in + ek_image_at(&p->in, row / p->out.h, 0, 0)
+        + (ptrdiff_t)group * s->in_channels;
+    int8_t *y = out + ek_image_at(&p->out, row / p->out.h, row % p->out.h, col)
+        + (ptrdiff_t)group * s->channels;
+    const ptrdiff_t group_bytes = (ptrdiff_t)((s->channels + 1) / 2 * 2) * s->depth;
+    const int8_t *weights = p->weights.data + group * group_bytes;
+    const int whole = ek_dsp_is_whole(&p->clamp);
+    if (count == 1) {
+        widen(gather(p, s, image, row, col, (int8_t *)(x + s->pairs)), s->depth, x, 1);
+        for (int32_t o = first / 2 * 2; o < end; o += 2 * CHANNELS)
+            pixel_blocks(p, s, x, weights, group, o, first, end, y, whole);
+        return;
+    }
+    for (int32_t i = 0; i < count; i++)
+        widen(gather(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * s->pairs)),
+              s->depth, x + i, PIXELS);
+    for (int32_t o = first / 2 * 2; o < end; o += CHANNELS)
+        block(p, s, x, weights, group, o, count, first, end, y, whole);
+}
+
+void ek_conv2d_dsp(const void *params, const void *const in[], void *out, void *scratch,
+                   const ek_range *range)
+{
+    const ek_conv_params *p = params;
+    const group_shape s = shape_of(p);
+    /* Pixels of a block that are not there keep what stood in scratch before: their sums go unused. */
+    for (int32_t row = range->row; row < range->row_end; row++) {
+        for (int32_t col = range->col; col < range->col_end; col += PIXELS) {
+            const int32_t count = ek_min(PIXELS, range->col_end - col);
+            for (int32_t o = range->ch; o < range->ch_end;) {
+                const int32_t group = o / s.channels, base = group * s.channels;
+                const int32_t end = ek_min(range->ch_end, base + s.channels);
+                pixels(p, &s, in[0], out, scratch, row, col, count, group, o - base, end - base);
+                o = end;
+            }
+        }
+    }
+}
+
+int ek_conv2d_dsp_supports(const void *params)
+{
+    const ek_conv_params *p = params;
+    return p->weights.tile_n == CHANNELS && p->weights.tile_k == 1;
+}
+
+/* The pixels' patches as pairs, and one as it is read. */
+size_t ek_conv2d_dsp_scratch(const void *params)
+{
+    const ek_conv_params *p = params;
+    const group_shape s = shape_of(p);
+    const size_t together = p->out.w == 1 ? 1 : PIXELS;
+    return (size_t)s.pairs * together * sizeof(uint32_t) + (size_t)s.depth;
+}

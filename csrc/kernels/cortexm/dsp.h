@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Instructions of the DSP extension (ARMv7E-M, ARMv8-M), and requantization with them.
+ */
+#ifndef EK_DSP_H
+#define EK_DSP_H
+
+#include <arm_acle.h>
+#include <string.h>
+
+#include "../requant.h"
+
+/* Bytes 0 and 2, or 1 and 3, of a word as two int16. */
+static inline uint32_t ek_dsp_even(uint32_t x)
+{
+    uint32_t y;
+    __asm__("sxtb16 %0, %1" : "=r"(y) : "r"(x));
+    return y;
+}
+
+static inline uint32_t ek_dsp_odd(uint32_t x)
+{
+    uint32_t y;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
+    return y;
+}
+
+/* The lower halves of a and b; their upper halves: a's below. */
+static inline uint32_t ek_dsp_lower(uint32_t a, uint32_t b)
+{
+    uint32_t y;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+static inline uint32_t ek_dsp_upper(uint32_t a, uint32_t b)
+{
+    uint32_t y;
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+/* acc + both products of halves; + the product of two halves, by which half of a and of b (bottom or
+ * top). Sums wrap. */
+static inline uint32_t ek_dsp_pair(uint32_t acc, uint32_t a, uint32_t b)
+{
+    __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
+
+static inline uint32_t ek_dsp_bt(uint32_t acc, uint32_t a, uint32_t b)
+{
+    __asm__("smlabt %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
+
+static inline uint32_t ek_dsp_tb(uint32_t acc, uint32_t a, uint32_t b)
+{
+    __asm__("smlatb %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
+
+static inline uint32_t ek_dsp_load(const int8_t *x)
+{
+    uint32_t word; /* the processor loads words at any address */
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+
+/* A function of assembly: EK_DSP_FUNCTION("name" BODY). Where registers are that scarce, compilers keep
+ * sums in memory. */
+#define EK_DSP_FUNCTION(name, body)                         \
+    __asm__("    .syntax unified\n"                         \
+            "    .thumb\n"                                  \
+            "    .section .text." name ", \"ax\", %progbits\n" \
+            "    .align 2\n"                                \
+            "    .global " name "\n"                        \
+            "    .hidden " name "\n"                        \
+            "    .thumb_func\n"                             \
+            "    .type " name ", %function\n" name ":\n" body \
+            "    .size " name ", . - " name "\n"            \
+            "    .text\n")
+
+/* Two sums a, b and their multipliers ma, mb to two int8 results, with the zero point in `zero`; see
+ * ek_dsp_requantize. Uses s0 and s1. */
+#define EK_DSP_REQUANTIZE(a, b, ma, mb, zero)          \
+    "    vmov s0, s1, " a ", " b "\n"                  \
+    "    vcvt.f32.s32 s0, s0\n"                        \
+    "    vcvt.f32.s32 s1, s1\n"                        \
+    "    vmul.f32 s0, s0, " ma "\n"                    \
+    "    vmul.f32 s1, s1, " mb "\n"                    \
+    "    vcvtr.s32.f32 s0, s0\n"                       \
+    "    vcvtr.s32.f32 s1, s1\n"                       \
+    "    vmov " a ", " b ", s0, s1\n"                  \
+    "    qadd " a ", " a ", " zero "\n"                \
+    "    qadd " b ", " b ", " zero "\n"                \
+    "    ssat " a ", #8, " a "\n"                      \
+    "    ssat " b ", #8, " b "\n"
+
+#ifdef __ARM_FP
+/* As ek_requantize, on integers after rounding: vcvtr rounds to nearest even and saturates to int32, and
+ * the zero point is added with saturation. A product is never NaN. `whole` tells that the clamp is that
+ * of the type. */
+static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp, int whole)
+{
+    float v = (float)(int32_t)acc * multiplier;
+    int32_t q;
+    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(v));
+    __asm__("vmov %0, %1" : "=r"(q) : "t"(v));
+    q = __qadd(q, clamp->zero);
+    if (whole)
+        return (int8_t)__ssat(q, 8);
+    q = q < clamp->lo ? clamp->lo : q;
+    return (int8_t)(q > clamp->hi ? clamp->hi : q);
+}
+#else
+static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp, int whole)
+{
+    const ek_requant r = ek_requant_init(clamp);
+    (void)whole;
+    return ek_requantize(acc, multiplier, &r);
+}
+#endif
+
+static inline int ek_dsp_is_whole(const ek_clamp *clamp)
+{
+    return clamp->lo == INT8_MIN && clamp->hi == INT8_MAX;
+}
+
+#endif /* EK_DSP_H */
