@@ -2,7 +2,7 @@
  *
  * What ek_create leaves in the caller's memory and ek_run walks:
  *
- *     [instance, bases, formats][steps][arena][state][scratch x threads][repacked]
+ *     [instance, bound, formats][steps][arena][state][scratch x threads][repacked]
  *
  * each part aligned to EK_ALIGN. `repacked` are weights and starts of sums that kernels want in another
  * form than the file's.
@@ -13,14 +13,6 @@
 #include "../kernels/kernel.h"
 #include "model.h"
 #include "weights.h"
-
-/* Pointers that operands count from; the inputs' and outputs' follow in the file's order. */
-enum { EK_BASE_ARENA, EK_BASE_STATE, EK_BASE_WEIGHTS, EK_BASE_IO };
-
-typedef struct ek_operand {
-    uint32_t base;   /* index of a pointer in ek_instance.bases */
-    uint32_t offset; /* bytes */
-} ek_operand;
 
 /* Weights that are decoded into scratch one tile of output channels at a time. The kernel
  * computes each tile as a smaller convolution without groups. */
@@ -33,37 +25,49 @@ typedef struct ek_tiles {
     size_t decoded_bytes;   /* of a tile; the kernel's own scratch is behind them */
 } ek_tiles;
 
-#define EK_NO_IO 0xFFFFFFFFu
+#define EK_NO_PORT 0xFFFFu
 
-/* One call of a kernel. The parameters stand behind it, and ek_tiles behind them if `tiled`. */
+/* What ek_run has to do for a step. */
+typedef enum ek_step_mode {
+    EK_STEP_NOTHING, /* the output is in place, or another format is bound */
+    EK_STEP_CALL,    /* one call of the kernel for the whole output */
+    EK_STEP_PARTS    /* several calls: parts for threads, tiles of weights */
+} ek_step_mode;
+
+/* One call of a kernel. The parameters stand behind it, and ek_tiles behind them if `tiled`. What
+ * depends on the bound buffers (pointers to ports, mode) is set by the first run after a bind. */
 typedef struct ek_step {
     const ek_kernel *kernel; /* null: the output holds the result already */
+    const void *in[2];
+    void *out;
+    ek_range whole;          /* the output; channels of a tiled step count tiles */
     uint32_t bytes;          /* to the next step */
     uint32_t params_bytes;   /* rounded up to what follows */
+    uint32_t parts;          /* that may run in parallel, each of at most these sizes: */
+    int32_t row_size, col_size, ch_size;
     uint16_t op, tensor;     /* of the operator and its output, in the file */
+    uint16_t in_port[2], out_port; /* the model's input or output that it is, or EK_NO_PORT */
     uint8_t opcode;
+    uint8_t mode;            /* ek_step_mode */
     uint8_t last;            /* of its operator */
     uint8_t tiled;
-    uint8_t format;          /* runs only if input `io` is bound in this ek_format */
-    uint32_t io;             /* or EK_NO_IO */
-    ek_operand in[2], out;
-    /* Parallel parts: the outputs are cut into rows x cols x chs pieces of these sizes. Of a tiled
-     * step, chs counts tiles. */
-    int32_t rows, cols, chs; /* extents */
-    int32_t row_size, col_size, ch_size;
+    uint8_t only_if_bound;   /* runs only if in_port[0] is bound in `format` */
+    uint8_t format;
 } ek_step;
 
 struct ek_instance {
     ek_model model;
     ek_config config;
-    const uint8_t *steps;
+    ek_step *steps;
+    const ek_step *steps_end;
     uint32_t step_count;
-    uint32_t io_count;
+    uint8_t *state;
     uint8_t *scratch;
     size_t scratch_bytes; /* of one thread */
-    uint8_t bindings_checked; /* since the last bind */
-    uint8_t *formats;         /* ek_format of each input and output */
-    uint8_t **bases;          /* null: not bound yet */
+    uint32_t port_count;  /* inputs, then outputs */
+    uint8_t linked;       /* the steps have the pointers that are bound */
+    uint8_t *formats;     /* ek_format of each port */
+    uint8_t **bound;      /* the buffer of each port; null: not bound yet */
 };
 
 static inline const void *ek_step_params(const ek_step *step)

@@ -6,13 +6,9 @@
 #include "prepare.h"
 #include "instance.h"
 #include "operator.h"
+#include "split.h"
 
 #include <string.h>
-
-/* Below this much work per part, waking a thread costs more than it saves. */
-#define WORK_PER_PART 65536u
-/* More parts than threads even out their speeds. */
-#define PARTS_PER_THREAD 4u
 
 /* Scratch for a tile of decoded weights, unless one tile of the kernel's packing needs more. */
 #define SMALL_TILE_BYTES 6144u
@@ -114,14 +110,21 @@ int32_t ek_collapse(int32_t rank, int32_t *dims, int32_t *const strides[], int32
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-static ek_operand operand_of(const ek_tensor_record *tensor)
+/* The tensor's first element; null for inputs and outputs, which ek_run takes from what is bound. */
+static uint8_t *address_of(const ek_builder *builder, const ek_tensor_record *tensor)
 {
     switch (tensor->region) {
-    case EK_REGION_IO: return (ek_operand){EK_BASE_IO + tensor->offset, 0};
-    case EK_REGION_STATE: return (ek_operand){EK_BASE_STATE, tensor->offset};
-    case EK_REGION_READONLY: return (ek_operand){EK_BASE_WEIGHTS, tensor->offset};
-    default: return (ek_operand){EK_BASE_ARENA, tensor->offset};
+    case EK_REGION_IO: return NULL;
+    case EK_REGION_STATE: return builder->state + tensor->offset;
+    /* Never written: no output is READONLY. */
+    case EK_REGION_READONLY: return (uint8_t *)ek_weights_at(builder->model, tensor->offset);
+    default: return builder->arena + tensor->offset;
     }
+}
+
+static uint16_t port_of(const ek_tensor_record *tensor)
+{
+    return tensor->region == EK_REGION_IO ? (uint16_t)tensor->offset : EK_NO_PORT;
 }
 
 static void count_scratch(ek_builder *builder, uint64_t bytes)
@@ -149,44 +152,18 @@ static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes
     step->op = (uint16_t)op->index;
     step->tensor = (uint16_t)ek_tensor_index(op->model, ek_op_output(op));
     step->opcode = op->record->opcode;
-    step->io = EK_NO_IO;
-    step->out = operand_of(ek_op_output(op));
+    step->in_port[0] = step->in_port[1] = EK_NO_PORT;
+    step->out = address_of(builder, ek_op_output(op));
+    step->out_port = port_of(ek_op_output(op));
     builder->last_step = step;
     return step;
 }
 
-/* Into how many parts the work is worth cutting. */
-static int32_t useful_parts(const ek_builder *builder, uint64_t work)
+static void set_input(const ek_builder *builder, ek_step *step, int i,
+                      const ek_tensor_record *tensor)
 {
-    const uint64_t limit = (uint64_t)builder->threads * PARTS_PER_THREAD;
-    const uint64_t parts = work / WORK_PER_PART;
-    if (builder->threads <= 1 || parts <= 1)
-        return 1;
-    return (int32_t)(parts < limit ? parts : limit);
-}
-
-/* Cuts rows, then columns, then channels, as long as there are fewer parts than wanted. */
-static void split(ek_step *step, int32_t parts, int32_t ch_step)
-{
-    step->row_size = ceil_div(step->rows, min32(parts, step->rows));
-    parts = ceil_div(parts, ceil_div(step->rows, step->row_size));
-    step->col_size = ceil_div(step->cols, min32(parts, step->cols));
-    parts = ceil_div(parts, ceil_div(step->cols, step->col_size));
-    step->ch_size = step->chs;
-    if (parts > 1 && ch_step != 0) {
-        const int32_t blocks = ceil_div(step->chs, ch_step);
-        step->ch_size = min32(step->chs, ceil_div(blocks, min32(parts, blocks)) * ch_step);
-    }
-}
-
-/* Cuts tiles first, as each part decodes the tiles that it needs. */
-static void split_tiles(ek_step *step, int32_t parts, int32_t tiles)
-{
-    step->chs = tiles;
-    step->ch_size = ceil_div(tiles, min32(parts, tiles));
-    parts = ceil_div(parts, ceil_div(tiles, step->ch_size));
-    step->row_size = ceil_div(step->rows, min32(parts, step->rows));
-    step->col_size = step->cols;
+    step->in[i] = address_of(builder, tensor);
+    step->in_port[i] = port_of(tensor);
 }
 
 static void append_call(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
@@ -197,23 +174,17 @@ static void append_call(ek_builder *builder, const ek_op *op, const ek_kernel *k
         return;
     step->kernel = kernel;
     memcpy(step + 1, call->params, call->params_bytes);
-    step->in[0] = operand_of(call->in[0]);
-    step->in[1] = operand_of(call->in[1] == NULL ? call->in[0] : call->in[1]);
-    if (call->only_if_bound) {
-        step->io = call->in[0]->offset;
-        step->format = (uint8_t)call->format;
+    set_input(builder, step, 0, call->in[0]);
+    set_input(builder, step, 1, call->in[1] == NULL ? call->in[0] : call->in[1]);
+    step->only_if_bound = (uint8_t)call->only_if_bound;
+    step->format = (uint8_t)call->format;
+    step->whole = (ek_range){0, call->rows, 0, call->cols, 0, call->chs};
+    if (tiles != NULL) {
+        step->tiled = 1;
+        memcpy((uint8_t *)(step + 1) + step->params_bytes, tiles, sizeof *tiles);
+        step->whole.ch_end = call->chs / tiles->group_channels * tiles->per_group;
     }
-    step->rows = call->rows;
-    step->cols = call->cols;
-    step->chs = call->chs;
-    const int32_t parts = useful_parts(builder, call->work);
-    if (tiles == NULL) {
-        split(step, parts, call->ch_step);
-        return;
-    }
-    step->tiled = 1;
-    memcpy((uint8_t *)(step + 1) + step->params_bytes, tiles, sizeof *tiles);
-    split_tiles(step, parts, step->chs / tiles->group_channels * tiles->per_group);
+    ek_split(step, builder->threads, call->work, tiles == NULL ? call->ch_step : 1);
 }
 
 static uint64_t kernel_scratch(const ek_kernel *kernel, const void *params)
@@ -486,7 +457,7 @@ void ek_emit_conv(ek_builder *builder, const ek_op *op, ek_kernel_kind kind,
 /* ---- Layout ---------------------------------------------------------------------------------- */
 
 typedef struct layout {
-    uint64_t bases, formats, steps, arena, state, scratch, repacked, total;
+    uint64_t bound, formats, steps, arena, state, scratch, repacked, total;
     uint64_t scratch_bytes;
     ek_status status;
 } layout;
@@ -517,7 +488,7 @@ static int prepare_all(ek_builder *builder)
     return 1;
 }
 
-static uint64_t io_count(const ek_model *model)
+static uint64_t port_count(const ek_model *model)
 {
     return (uint64_t)model->input_count + model->output_count;
 }
@@ -532,11 +503,11 @@ static layout plan_layout(const ek_model *model, ek_kernels kernels, uint32_t th
     if (!are_built(kernels) || !prepare_all(&measure))
         return l;
     l.status = EK_ERROR_MEMORY;
-    const uint64_t io = io_count(model);
+    const uint64_t ports = port_count(model);
     l.scratch_bytes = align_up(measure.scratch_bytes, EK_ALIGN);
-    l.bases = align_up(sizeof(ek_instance), _Alignof(uint8_t *));
-    l.formats = l.bases + (EK_BASE_IO + io) * sizeof(uint8_t *);
-    l.steps = align_up(l.formats + io, EK_ALIGN);
+    l.bound = align_up(sizeof(ek_instance), _Alignof(uint8_t *));
+    l.formats = l.bound + ports * sizeof(uint8_t *);
+    l.steps = align_up(l.formats + ports, EK_ALIGN);
     l.arena = l.steps + align_up(measure.steps_bytes, EK_ALIGN);
     l.state = l.arena + align_up(header->arena_bytes, EK_ALIGN);
     l.scratch = l.state + align_up(header->state_bytes, EK_ALIGN);
@@ -568,14 +539,11 @@ size_t ek_scratch_needed(const ek_model *model, ek_kernels kernels)
 static void place(ek_instance *instance, uint8_t *memory, const layout *l)
 {
     instance->formats = memory + l->formats;
-    instance->bases = (void *)(memory + l->bases);
-    instance->steps = memory + l->steps;
+    instance->bound = (void *)(memory + l->bound);
+    instance->steps = (void *)(memory + l->steps);
+    instance->state = memory + l->state;
     instance->scratch = memory + l->scratch;
     instance->scratch_bytes = (size_t)l->scratch_bytes;
-    instance->bases[EK_BASE_ARENA] = memory + l->arena;
-    instance->bases[EK_BASE_STATE] = memory + l->state;
-    /* Never written: no output is READONLY. */
-    instance->bases[EK_BASE_WEIGHTS] = (uint8_t *)ek_weights_at(&instance->model, 0);
 }
 
 ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_config *config,
@@ -602,7 +570,7 @@ ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_conf
     made->model = *model;
     made->config = *config;
     made->config.threads = threads;
-    made->io_count = (uint32_t)io_count(model);
+    made->port_count = (uint32_t)port_count(model);
     place(made, memory, &l);
     ek_builder build = {
         .model = &made->model,
@@ -610,9 +578,12 @@ ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_conf
         .threads = threads,
         .steps = (uint8_t *)memory + l.steps,
         .repacked = (uint8_t *)memory + l.repacked,
+        .arena = (uint8_t *)memory + l.arena,
+        .state = (uint8_t *)memory + l.state,
     };
     prepare_all(&build);
     made->step_count = build.step_count;
+    made->steps_end = (void *)(build.steps + build.steps_bytes);
     ek_reset(made);
     *instance = made;
     return EK_OK;

@@ -15,7 +15,7 @@ typedef struct ek_builder {
     ek_kernels kernels;  /* that may be used; EK_REPACK too */
     uint32_t threads;
     uint8_t *steps;      /* null: measure only */
-    uint8_t *repacked;   /* null as well */
+    uint8_t *repacked, *arena, *state; /* null as well */
     struct ek_step *last_step;
     /* Sums so far. */
     uint64_t steps_bytes, repacked_bytes;

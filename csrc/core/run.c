@@ -102,11 +102,11 @@ static int has_format(const ek_model *model, const ek_tensor_record *tensor, ek_
     return 0;
 }
 
-static ek_status bind(ek_instance *instance, uint32_t io, const void *data, size_t bytes,
+static ek_status bind(ek_instance *instance, uint32_t port, const void *data, size_t bytes,
                       ek_format format)
 {
     const ek_model *model = &instance->model;
-    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, io)->tensor);
+    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, port)->tensor);
     if (data == NULL || !has_format(model, tensor, format))
         return EK_ERROR_ARGUMENT;
     if (bytes != (format == EK_FORMAT_RAW ? ek_elements(model, tensor) : tensor->bytes))
@@ -114,9 +114,9 @@ static ek_status bind(ek_instance *instance, uint32_t io, const void *data, size
     if (format == EK_FORMAT_FLOAT && (uintptr_t)data % sizeof(float) != 0)
         return EK_ERROR_ALIGNMENT;
     /* The steps of a checked file write outputs only. */
-    instance->bases[EK_BASE_IO + io] = (uint8_t *)(uintptr_t)data;
-    instance->formats[io] = (uint8_t)format;
-    instance->bindings_checked = 0;
+    instance->bound[port] = (uint8_t *)(uintptr_t)data;
+    instance->formats[port] = (uint8_t)format;
+    instance->linked = 0;
     return EK_OK;
 }
 
@@ -136,28 +136,28 @@ ek_status ek_bind_output(ek_instance *instance, uint32_t index, void *data, size
     return bind(instance, instance->model.input_count + index, data, bytes, format);
 }
 
-static uintptr_t bound_begin(const ek_instance *instance, uint32_t io)
+static uintptr_t bound_begin(const ek_instance *instance, uint32_t port)
 {
-    return (uintptr_t)instance->bases[EK_BASE_IO + io];
+    return (uintptr_t)instance->bound[port];
 }
 
-static uintptr_t bound_end(const ek_instance *instance, uint32_t io)
+static uintptr_t bound_end(const ek_instance *instance, uint32_t port)
 {
     const ek_model *model = &instance->model;
-    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, io)->tensor);
+    const ek_tensor_record *tensor = ek_tensor_at(model, ek_io_at(model, port)->tensor);
     const size_t bytes =
-        instance->formats[io] == EK_FORMAT_RAW ? ek_elements(model, tensor) : tensor->bytes;
-    return bound_begin(instance, io) + bytes;
+        instance->formats[port] == EK_FORMAT_RAW ? ek_elements(model, tensor) : tensor->bytes;
+    return bound_begin(instance, port) + bytes;
 }
 
 /* Everything is bound, and no output shares memory with another buffer: kernels that read what
  * they have overwritten could be led out of their tables. */
 static ek_status check_bindings(const ek_instance *instance)
 {
-    for (uint32_t i = 0; i < instance->io_count; i++)
+    for (uint32_t i = 0; i < instance->port_count; i++)
         if (bound_begin(instance, i) == 0)
             return EK_ERROR_UNBOUND;
-    for (uint32_t out = instance->model.input_count; out < instance->io_count; out++)
+    for (uint32_t out = instance->model.input_count; out < instance->port_count; out++)
         for (uint32_t i = 0; i < out; i++)
             if (bound_begin(instance, i) < bound_end(instance, out) &&
                 bound_begin(instance, out) < bound_end(instance, i))
@@ -167,9 +167,26 @@ static ek_status check_bindings(const ek_instance *instance)
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-static uint8_t *address(const ek_instance *instance, ek_operand operand)
+static ek_step_mode mode_of(const ek_instance *instance, const ek_step *step)
 {
-    return instance->bases[operand.base] + operand.offset;
+    if (step->kernel == NULL ||
+        (step->only_if_bound && instance->formats[step->in_port[0]] != step->format))
+        return EK_STEP_NOTHING;
+    return step->parts == 1 && !step->tiled ? EK_STEP_CALL : EK_STEP_PARTS;
+}
+
+/* Gives every step the buffers that are bound now. */
+static void link_steps(ek_instance *instance)
+{
+    ek_step *step = instance->steps;
+    for (; step != instance->steps_end; step = (ek_step *)ek_step_next(step)) {
+        for (int i = 0; i < 2; i++)
+            if (step->in_port[i] != EK_NO_PORT)
+                step->in[i] = instance->bound[step->in_port[i]];
+        if (step->out_port != EK_NO_PORT)
+            step->out = instance->bound[step->out_port];
+        step->mode = (uint8_t)mode_of(instance, step);
+    }
 }
 
 static int32_t min32(int32_t a, int32_t b)
@@ -182,29 +199,23 @@ static uint32_t pieces(int32_t extent, int32_t size)
     return (uint32_t)(extent / size + (extent % size != 0));
 }
 
-static uint32_t part_count(const ek_step *step)
-{
-    return pieces(step->rows, step->row_size) * pieces(step->cols, step->col_size) *
-           pieces(step->chs, step->ch_size);
-}
-
 static ek_range part_range(const ek_step *step, uint32_t part)
 {
-    const uint32_t chs = pieces(step->chs, step->ch_size);
-    const uint32_t cols = pieces(step->cols, step->col_size);
+    const ek_range *whole = &step->whole;
+    const uint32_t chs = pieces(whole->ch_end, step->ch_size);
+    const uint32_t cols = pieces(whole->col_end, step->col_size);
     ek_range range;
     range.ch = (int32_t)(part % chs) * step->ch_size;
     range.col = (int32_t)(part / chs % cols) * step->col_size;
     range.row = (int32_t)(part / chs / cols) * step->row_size;
-    range.ch_end = range.ch + min32(step->ch_size, step->chs - range.ch);
-    range.col_end = range.col + min32(step->col_size, step->cols - range.col);
-    range.row_end = range.row + min32(step->row_size, step->rows - range.row);
+    range.ch_end = range.ch + min32(step->ch_size, whole->ch_end - range.ch);
+    range.col_end = range.col + min32(step->col_size, whole->col_end - range.col);
+    range.row_end = range.row + min32(step->row_size, whole->row_end - range.row);
     return range;
 }
 
 /* Decodes the tile's weights into scratch and computes it. */
-static void run_tile(const ek_instance *instance, const ek_step *step, int32_t index,
-                     ek_range range, uint8_t *scratch)
+static void run_tile(const ek_step *step, int32_t index, ek_range range, uint8_t *scratch)
 {
     const ek_conv_params *params = ek_step_params(step);
     const ek_tiles *tiles = ek_step_tiles(step);
@@ -219,23 +230,19 @@ static void run_tile(const ek_instance *instance, const ek_step *step, int32_t i
     call.params.weights.data = (const int8_t *)scratch;
     range.ch = 0;
     range.ch_end = count;
-    const void *in[] = {address(instance, step->in[0]) + call.in_channel};
-    step->kernel->run(&call.params, in, address(instance, step->out) + call.out_channel,
+    const void *in[] = {(const int8_t *)step->in[0] + call.in_channel};
+    step->kernel->run(&call.params, in, (int8_t *)step->out + call.out_channel,
                       scratch + tiles->decoded_bytes, &range);
 }
 
-static void run_part(const ek_instance *instance, const ek_step *step, uint32_t part,
-                     uint32_t thread)
+static void run_range(const ek_step *step, const ek_range *range, uint8_t *scratch)
 {
-    uint8_t *scratch = instance->scratch + thread * instance->scratch_bytes;
-    const ek_range range = part_range(step, part);
-    if (step->tiled) {
-        for (int32_t tile = range.ch; tile < range.ch_end; tile++)
-            run_tile(instance, step, tile, range, scratch);
+    if (!step->tiled) {
+        step->kernel->run(ek_step_params(step), step->in, step->out, scratch, range);
         return;
     }
-    const void *in[] = {address(instance, step->in[0]), address(instance, step->in[1])};
-    step->kernel->run(ek_step_params(step), in, address(instance, step->out), scratch, &range);
+    for (int32_t tile = range->ch; tile < range->ch_end; tile++)
+        run_tile(step, tile, *range, scratch);
 }
 
 typedef struct parallel_step {
@@ -243,30 +250,42 @@ typedef struct parallel_step {
     const ek_step *step;
 } parallel_step;
 
-static void run_parallel_part(void *argument, uint32_t part, uint32_t thread)
+static void run_part(void *argument, uint32_t part, uint32_t thread)
 {
     const parallel_step *parallel = argument;
-    run_part(parallel->instance, parallel->step, part, thread);
+    const ek_instance *instance = parallel->instance;
+    const ek_range range = part_range(parallel->step, part);
+    run_range(parallel->step, &range, instance->scratch + thread * instance->scratch_bytes);
 }
 
-static void run_step(const ek_instance *instance, const ek_step *step)
+static void run_parts(const ek_instance *instance, const ek_step *step)
 {
-    const uint32_t parts = part_count(step);
-    if (parts == 1) {
-        run_part(instance, step, 0, 0);
+    if (step->parts == 1) {
+        run_range(step, &step->whole, instance->scratch);
         return;
     }
     parallel_step parallel = {instance, step};
-    instance->config.parallel_for(instance->config.parallel_context, run_parallel_part, &parallel,
-                                  parts);
+    instance->config.parallel_for(instance->config.parallel_context, run_part, &parallel,
+                                  step->parts);
 }
 
-/* Whether the step has anything to do for the formats that are bound. */
-static int is_active(const ek_instance *instance, const ek_step *step)
+static inline void run_step(const ek_instance *instance, const ek_step *step)
 {
-    return step->kernel != NULL &&
-           (step->io == EK_NO_IO || instance->formats[step->io] == step->format);
+    if (step->mode == EK_STEP_CALL)
+        step->kernel->run(ek_step_params(step), step->in, step->out, instance->scratch,
+                          &step->whole);
+    else if (step->mode == EK_STEP_PARTS)
+        run_parts(instance, step);
 }
+
+static void run_steps(const ek_instance *instance)
+{
+    const ek_step *step = instance->steps;
+    for (; step != instance->steps_end; step = ek_step_next(step))
+        run_step(instance, step);
+}
+
+/* ---- Steps, reported to on_op ---------------------------------------------------------------- */
 
 static void tell(const ek_instance *instance, const ek_step *step, const ek_kernel *kernel,
                  uint8_t done)
@@ -277,50 +296,64 @@ static void tell(const ek_instance *instance, const ek_step *step, const ek_kern
         .opcode = step->opcode,
         .done = done,
         .kernel = kernel == NULL ? "none" : kernel->name,
-        .data = address(instance, step->out),
+        .data = step->out,
         .bytes = ek_tensor_at(&instance->model, step->tensor)->bytes,
     };
     instance->config.on_op(instance->config.on_op_context, &event);
 }
 
-/* The steps of one operator; returns the step behind them. `remaining` is left as it is. */
-static const ek_step *run_op(const ek_instance *instance, const ek_step *step, uint32_t *remaining)
+/* The steps of one operator; returns the step behind them. */
+static const ek_step *run_reported_op(const ek_instance *instance, const ek_step *step)
 {
-    const ek_on_op on_op = instance->config.on_op;
     const ek_kernel *kernel = NULL;
     int told = 0;
     for (;; step = ek_step_next(step)) {
-        const int active = is_active(instance, step);
+        const int active = step->mode != EK_STEP_NOTHING;
         if (active)
             kernel = step->kernel;
-        if (on_op != NULL && !told && (active || step->last)) {
+        if (!told && (active || step->last)) {
             tell(instance, step, kernel, 0);
             told = 1;
         }
-        if (active)
-            run_step(instance, step);
-        --*remaining;
+        run_step(instance, step);
         if (step->last)
             break;
     }
-    if (on_op != NULL)
-        tell(instance, step, kernel, 1);
+    tell(instance, step, kernel, 1);
     return ek_step_next(step);
+}
+
+static void run_reported_steps(const ek_instance *instance)
+{
+    for (const ek_step *step = instance->steps; step != instance->steps_end;)
+        step = run_reported_op(instance, step);
+}
+
+/* ---- ek_run ---------------------------------------------------------------------------------- */
+
+static ek_status link(ek_instance *instance)
+{
+    const ek_status status = check_bindings(instance);
+    if (status != EK_OK)
+        return status;
+    link_steps(instance);
+    instance->linked = 1;
+    return EK_OK;
 }
 
 ek_status ek_run(ek_instance *instance)
 {
     if (instance == NULL)
         return EK_ERROR_ARGUMENT;
-    if (!instance->bindings_checked) {
-        const ek_status status = check_bindings(instance);
+    if (!instance->linked) {
+        const ek_status status = link(instance);
         if (status != EK_OK)
             return status;
-        instance->bindings_checked = 1;
     }
-    const ek_step *step = (const void *)instance->steps;
-    for (uint32_t remaining = instance->step_count; remaining > 0;)
-        step = run_op(instance, step, &remaining);
+    if (instance->config.on_op == NULL)
+        run_steps(instance);
+    else
+        run_reported_steps(instance);
     return EK_OK;
 }
 
@@ -330,5 +363,5 @@ void ek_reset(ek_instance *instance)
         return;
     const ek_section state = ek_section_at(&instance->model, EK_SECTION_STATE);
     if (state.size != 0)
-        memcpy(instance->bases[EK_BASE_STATE], state.data, state.size);
+        memcpy(instance->state, state.data, state.size);
 }

@@ -354,13 +354,18 @@ static void bind_outputs(session *s, const options *o)
     }
 }
 
-static void run_sample(session *s, const options *o, size_t sample)
+static void bind_sample(session *s, const options *o, size_t sample)
 {
     for (uint32_t i = 0; i < s->input_count; i++) {
         const samples *in = &s->inputs[i];
         check(ek_bind_input(s->net, i, in->data + sample * in->bytes, in->bytes, in->format),
               o->inputs[i]);
     }
+}
+
+static void run_sample(session *s, const options *o, size_t sample)
+{
+    bind_sample(s, o, sample);
     check(ek_run(s->net), o->model);
 }
 
@@ -391,9 +396,11 @@ static double seconds(void)
 static void measure(session *s, const options *o, size_t count)
 {
     const double start = seconds();
-    for (uint32_t i = 0; i < o->repeat; i++)
-        for (size_t sample = 0; sample < count; sample++)
-            run_sample(s, o, sample);
+    for (size_t sample = 0; sample < count; sample++) {
+        bind_sample(s, o, sample);
+        for (uint32_t i = 0; i < o->repeat; i++)
+            check(ek_run(s->net), o->model);
+    }
     printf("%.3f us per sample\n", 1e6 * (seconds() - start) / o->repeat / (double)count);
 }
 

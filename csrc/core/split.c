@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The parts of a step: as many as are worth it, cut where the last thread is done first.
+ */
+#include "split.h"
+
+/* More parts than threads even out their speeds. */
+#define PARTS_PER_THREAD 4u
+
+static int32_t ceil_div(int32_t a, int32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static int32_t min32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Work that a kernel does in the time that it takes to hand a part to a waiting thread and back, about
+ * a microsecond. Not exact, and rather too much than too little: parts that are too short would make
+ * more threads slower than one. */
+static uint64_t worth_a_part(const ek_kernel *kernel)
+{
+    if (kernel->set == EK_KERNELS_SCALAR)
+        return 2000;
+    if (kernel->kind != EK_KIND_CONV2D && kernel->kind != EK_KIND_MATMUL)
+        return 20000;
+    switch (kernel->set) {
+    case EK_KERNELS_AVX512VNNI: return 250000;
+    case EK_KERNELS_AVXVNNI: return 150000;
+    case EK_KERNELS_AVX2: return 80000;
+    case EK_KERNELS_SSE41: return 40000;
+    case EK_KERNELS_NEON_DOTPROD:
+    case EK_KERNELS_NEON_I8MM: return 80000;
+    default: return 20000;
+    }
+}
+
+/* Into how many parts the work is worth cutting. */
+static int32_t useful_parts(const ek_step *step, uint32_t threads, uint64_t work)
+{
+    const uint64_t limit = (uint64_t)threads * PARTS_PER_THREAD;
+    const uint64_t parts = threads <= 1 ? 1 : work / worth_a_part(step->kernel);
+    return parts <= 1 ? 1 : (int32_t)(parts < limit ? parts : limit);
+}
+
+typedef struct cut {
+    int32_t row_size, col_size, ch_size;
+    uint32_t parts;
+} cut;
+
+/* At most `count` parts, `channels` of them side by side along the channels. */
+static cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int32_t ch_step)
+{
+    cut c = {.ch_size = whole->ch_end};
+    if (channels > 1)
+        c.ch_size = ceil_div(ceil_div(whole->ch_end, ch_step), channels) * ch_step;
+    c.ch_size = min32(c.ch_size, whole->ch_end);
+    const int32_t chs = ceil_div(whole->ch_end, c.ch_size);
+    c.row_size = ceil_div(whole->row_end, min32(count / chs, whole->row_end));
+    const int32_t rows = ceil_div(whole->row_end, c.row_size);
+    c.col_size = ceil_div(whole->col_end, min32(count / chs / rows, whole->col_end));
+    const int32_t cols = ceil_div(whole->col_end, c.col_size);
+    c.parts = (uint32_t)(rows * cols * chs);
+    return c;
+}
+
+/* The time until the last thread is done, in positions times channels. What a kernel does once per part
+ * counts as some more of either: tiles that are not full, weights that are read or, if they are
+ * tiled, decoded again, activations that are packed again. Half a part is lost on a thread that
+ * comes late. Below 2^31 positions times channels and 2^8 parts, so that nothing overflows. */
+static uint64_t time_of(const cut *c, int tiled, uint32_t threads)
+{
+    const uint64_t positions = (uint64_t)c->row_size * (uint64_t)c->col_size + (tiled ? 64 : 4);
+    const uint64_t channels = (uint64_t)c->ch_size + (tiled ? 0 : 16);
+    const uint64_t rounds = (c->parts + threads - 1) / threads;
+    return (2 * rounds + 1) * positions * channels;
+}
+
+static cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_t ch_step)
+{
+    const ek_range *whole = &step->whole;
+    const int32_t blocks = ch_step == 0 ? 1 : ceil_div(whole->ch_end, ch_step);
+    cut best = cut_into(whole, 1, 1, ch_step);
+    if (parts == 1)
+        return best;
+    uint64_t best_time = UINT64_MAX;
+    for (int32_t k = 1; k <= (int32_t)PARTS_PER_THREAD; k++) {
+        const int32_t count = min32(parts, k * (int32_t)threads);
+        for (int32_t channels = 1; channels <= min32(count, blocks); channels++) {
+            const cut c = cut_into(whole, count, channels, ch_step);
+            const uint64_t time = time_of(&c, step->tiled, threads);
+            if (time < best_time) {
+                best = c;
+                best_time = time;
+            }
+        }
+    }
+    return best;
+}
+
+void ek_split(ek_step *step, uint32_t threads, uint64_t work, int32_t ch_step)
+{
+    const cut best = best_cut(step, threads, useful_parts(step, threads, work), ch_step);
+    step->row_size = best.row_size;
+    step->col_size = best.col_size;
+    step->ch_size = best.ch_size;
+    step->parts = best.parts;
+}
