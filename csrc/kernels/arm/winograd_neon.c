@@ -146,22 +146,28 @@ static void transform_input(const int8_t *const at[POINTS], int32_t c_in, int16_
     }
 }
 
+/* The input positions of a tile, by column; `outside` for what is. */
+static void positions_of(const ek_conv_params *p, const int8_t *x, const out_tile *tile,
+                         const int8_t *outside, const int8_t *at[POINTS])
+{
+    const int32_t ih = tile->oh - p->pad_top, iw = tile->ow - p->pad_left;
+    const int8_t *first = x + ek_image_at(&p->in, tile->n, ih, iw);
+    const int inside = ih >= 0 && ih + 6 <= p->in.h && iw >= 0 && iw + 6 <= p->in.w;
+    for (int32_t j = 0; j < 6; j++, first += p->in.w_stride) {
+        const int8_t *from = first;
+        const int in_width = iw + j >= 0 && iw + j < p->in.w;
+        for (int32_t i = 0; i < 6; i++, from += p->in.h_stride)
+            *at++ = inside || (in_width && ih + i >= 0 && ih + i < p->in.h) ? from : outside;
+    }
+}
+
 static void transform_tiles(const ek_conv_params *p, const int8_t *x, chunk *k)
 {
     int8_t outside[MAX_CHANNELS];
     const int8_t *at[POINTS];
     memset(outside, p->x_zero, sizeof outside);
     for (int32_t t = 0; t < k->count; t++) {
-        const out_tile *tile = &k->tiles[t];
-        const int8_t *image = x + ek_image_at(&p->in, tile->n, 0, 0);
-        for (int32_t j = 0; j < 6; j++) {
-            const int32_t iw = tile->ow - p->pad_left + j;
-            for (int32_t i = 0; i < 6; i++) {
-                const int32_t ih = tile->oh - p->pad_top + i;
-                const int inside = ih >= 0 && ih < p->in.h && iw >= 0 && iw < p->in.w;
-                at[j * 6 + i] = inside ? image + ek_image_at(&p->in, 0, ih, iw) : outside;
-            }
-        }
+        positions_of(p, x, &k->tiles[t], outside, at);
         transform_input(at, p->in.c,
                         k->x + (ptrdiff_t)(t / BLOCK) * POINTS * BLOCK * p->in.c
                             + (ptrdiff_t)(t % BLOCK) * p->in.c);
@@ -206,8 +212,7 @@ INLINE void store_sums(int32_t *to, sums16 s)
 }
 
 /* One point: BLOCK tiles by sixteen output channels. */
-static __attribute__((noinline)) void multiply_point(int32_t c_in, const int16_t *w,
-                                                     const int16_t *x, int32_t *to)
+INLINE void multiply_point(int32_t c_in, const int16_t *w, const int16_t *x, int32_t *to)
 {
     const int32x4_t zero = vdupq_n_s32(0);
     const sums16 none = {zero, zero, zero, zero};
@@ -252,6 +257,18 @@ static __attribute__((noinline)) void multiply_point(int32_t c_in, const int16_t
 #endif
 }
 
+/* All points of BLOCK tiles. Kept out of line: in a larger function the registers do not suffice. */
+static __attribute__((noinline)) void multiply_points(int32_t c_in, const int16_t *w,
+                                                      const int16_t *x, int32_t *to)
+{
+    for (int32_t i = 0; i < POINTS; i++) {
+        multiply_point(c_in, w, x, to);
+        w += (ptrdiff_t)c_in * TILE_N;
+        x += (ptrdiff_t)c_in * BLOCK;
+        to += TILE_N * BLOCK;
+    }
+}
+
 /* ---- Output ---------------------------------------------------------------------------------- */
 
 typedef struct four {
@@ -276,27 +293,44 @@ typedef struct group_params {
     float multiplier[TILE_N];
 } group_params;
 
-/* Four channels of a tile, from lane `lane` of the group on: bytes [row][column][channel]. */
-INLINE void finish_tile(const int32_t *products, const group_params *g, int32_t lane,
-                        const requant *r, int8_t to[4][16])
+/* Four channels of a tile, from lane `lane` of the group on: rows of bytes [column][channel]. */
+typedef struct four_rows {
+    int8x16_t v[4];
+} four_rows;
+
+INLINE int8x16_t finish_row(four acc, int32x4_t start, float32x4_t m, const requant *r)
 {
-    const ptrdiff_t point = BLOCK * TILE_N;
+    const float32x4_t multipliers[4] = {m, m, m, m};
+    /* 0x38E38E39 * 9 is 1 modulo 2^32 */
+    acc.v[0] = vsraq_n_s32(start, vmulq_n_s32(acc.v[0], 0x38E38E39), 6);
+    acc.v[1] = vsraq_n_s32(start, vmulq_n_s32(acc.v[1], 0x38E38E39), 6);
+    acc.v[2] = vsraq_n_s32(start, vmulq_n_s32(acc.v[2], 0x38E38E39), 6);
+    acc.v[3] = vsraq_n_s32(start, vmulq_n_s32(acc.v[3], 0x38E38E39), 6);
+    return ek_requantize16_neon(acc.v, multipliers, r);
+}
+
+INLINE four finish_column(const int32_t *m)
+{
+    const ptrdiff_t row = (ptrdiff_t)6 * BLOCK * TILE_N;
+    return transform_back(vld1q_s32(m), vld1q_s32(m + row), vld1q_s32(m + 2 * row),
+                          vld1q_s32(m + 3 * row), vld1q_s32(m + 4 * row), vld1q_s32(m + 5 * row));
+}
+
+#define FINISH_ROW(i)                                                                           \
+    finish_row(transform_back(c0.v[i], c1.v[i], c2.v[i], c3.v[i], c4.v[i], c5.v[i]), start, scale, r)
+
+INLINE four_rows finish_tile(const int32_t *products, const group_params *g, int32_t lane,
+                             const requant *r)
+{
     const int32_t *m = products + lane;
     const int32x4_t start = vld1q_s32(g->start + lane);
     const float32x4_t scale = vld1q_f32(g->multiplier + lane);
-    const float32x4_t multipliers[4] = {scale, scale, scale, scale};
-    four columns[6];
-    for (int j = 0; j < 6; j++, m += point)
-        columns[j] = transform_back(vld1q_s32(m), vld1q_s32(m + 6 * point),
-                                    vld1q_s32(m + 12 * point), vld1q_s32(m + 18 * point),
-                                    vld1q_s32(m + 24 * point), vld1q_s32(m + 30 * point));
-    for (int i = 0; i < 4; i++) {
-        four acc = transform_back(columns[0].v[i], columns[1].v[i], columns[2].v[i],
-                                  columns[3].v[i], columns[4].v[i], columns[5].v[i]);
-        for (int j = 0; j < 4; j++) /* 0x38E38E39 * 9 is 1 modulo 2^32 */
-            acc.v[j] = vsraq_n_s32(start, vmulq_n_s32(acc.v[j], 0x38E38E39), 6);
-        vst1q_s8(to[i], ek_requantize16_neon(acc.v, multipliers, r));
-    }
+    const four c0 = finish_column(m), c1 = finish_column(m + BLOCK * TILE_N);
+    const four c2 = finish_column(m + 2 * BLOCK * TILE_N);
+    const four c3 = finish_column(m + 3 * BLOCK * TILE_N);
+    const four c4 = finish_column(m + 4 * BLOCK * TILE_N);
+    const four c5 = finish_column(m + 5 * BLOCK * TILE_N);
+    return (four_rows){{FINISH_ROW(0), FINISH_ROW(1), FINISH_ROW(2), FINISH_ROW(3)}};
 }
 
 /* What of a tile is in the range. */
@@ -305,39 +339,72 @@ typedef struct part {
     int32_t lane, lane_end;
 } part;
 
-static void store_part(const ek_conv_params *p, int8_t bytes[4][16], const part *part,
-                       int32_t lane, int8_t *y)
+static __attribute__((noinline)) void store_part(const ek_conv_params *p, const four_rows *rows,
+                                                 const part *part, int32_t lane, int8_t *y)
 {
     const int32_t first = ek_max(part->lane, lane), end = ek_min(part->lane_end, lane + 4);
-    for (int32_t i = 0; i < part->rows; i++) {
-        int8_t *row = y + (ptrdiff_t)i * p->out.h_stride + lane;
-        for (int32_t j = 0; j < part->cols; j++, row += p->out.w_stride) {
-            if (end - first == 4)
-                memcpy(row, bytes[i] + 4 * j, 4);
-            else
-                for (int32_t c = first; c < end; c++)
-                    row[c - lane] = bytes[i][4 * j + c - lane];
-        }
+    for (int32_t i = 0; i < part->rows; i++, y += p->out.h_stride) {
+        int8_t bytes[16], *row = y;
+        vst1q_s8(bytes, rows->v[i]);
+        for (int32_t j = 0; j < part->cols; j++, row += p->out.w_stride)
+            for (int32_t c = first; c < end; c++)
+                row[c] = bytes[4 * j + c - lane];
     }
 }
 
-static __attribute__((noinline)) void finish_block(const ek_conv_params *p, const chunk *k,
-                                                   int32_t first, int32_t o, const requant *given,
-                                                   const group_params *g, const ek_range *range,
-                                                   int8_t *y)
+INLINE void store4(int8_t *y, uint32_t bytes) { memcpy(y, &bytes, 4); }
+
+INLINE void store_row(int8_t *y, ptrdiff_t step, int8x16_t bytes)
+{
+    const uint32x4_t v = vreinterpretq_u32_s8(bytes);
+    store4(y, vgetq_lane_u32(v, 0));
+    store4(y + step, vgetq_lane_u32(v, 1));
+    store4(y + 2 * step, vgetq_lane_u32(v, 2));
+    store4(y + 3 * step, vgetq_lane_u32(v, 3));
+}
+
+/* One tile: its part in the range, `y` its first output of the group. */
+static __attribute__((noinline)) void finish_part(const ek_conv_params *p, const int32_t *products,
+                                                  const part *part, const requant *given,
+                                                  const group_params *g, int8_t *y)
 {
     const requant r = *given;
-    int8_t bytes[4][16];
+    for (int32_t lane = part->lane / 4 * 4; lane < part->lane_end; lane += 4) {
+        const four_rows rows = finish_tile(products, g, lane, &r);
+        store_part(p, &rows, part, lane, y);
+    }
+}
+
+/* One tile, all of it. */
+static __attribute__((noinline)) void finish_whole(const ek_conv_params *p,
+                                                   const int32_t *products, const requant *given,
+                                                   const group_params *g, int8_t *y)
+{
+    const requant r = *given;
+    const ptrdiff_t down = p->out.h_stride, right = p->out.w_stride;
+    for (int32_t lane = 0; lane < TILE_N; lane += 4, y += 4) {
+        const four_rows rows = finish_tile(products, g, lane, &r);
+        store_row(y, right, rows.v[0]);
+        store_row(y + down, right, rows.v[1]);
+        store_row(y + 2 * down, right, rows.v[2]);
+        store_row(y + 3 * down, right, rows.v[3]);
+    }
+}
+
+static void finish_block(const ek_conv_params *p, const chunk *k, int32_t first, int32_t o,
+                         const requant *r, const group_params *g, const ek_range *range, int8_t *y)
+{
     for (int32_t t = 0; t < BLOCK && first + t < k->count; t++) {
         const out_tile *tile = &k->tiles[first + t];
+        const int32_t *products = k->products + t * TILE_N;
         const int32_t image_end = ek_min(range->row_end - tile->n * p->out.h, p->out.h);
         const part part = {ek_min(image_end - tile->oh, 4), ek_min(range->col_end - tile->ow, 4),
                            ek_max(range->ch - o, 0), ek_min(range->ch_end - o, TILE_N)};
         int8_t *to = y + ek_image_at(&p->out, tile->n, tile->oh, tile->ow) + o;
-        for (int32_t lane = part.lane / 4 * 4; lane < part.lane_end; lane += 4) {
-            finish_tile(k->products + t * TILE_N, g, lane, &r, bytes);
-            store_part(p, bytes, &part, lane, to);
-        }
+        if (part.rows == 4 && part.cols == 4 && part.lane_end - part.lane == TILE_N)
+            finish_whole(p, products, r, g, to);
+        else
+            finish_part(p, products, &part, r, g, to);
     }
 }
 
@@ -366,10 +433,7 @@ static void run_chunk(const ek_conv_params *p, const int8_t *x, int8_t *y, chunk
         *transformed = o;
         for (int32_t t = 0; t < k->count; t += BLOCK) {
             const int16_t *from = k->x + t / BLOCK * block;
-            for (int32_t i = 0; i < POINTS; i++)
-                multiply_point(p->in.c, k->w + (ptrdiff_t)i * p->in.c * TILE_N,
-                               from + (ptrdiff_t)i * BLOCK * p->in.c,
-                               k->products + i * BLOCK * TILE_N);
+            multiply_points(p->in.c, k->w, from, k->products);
             finish_block(p, k, t, o, r, &g, range, y);
         }
     }
