@@ -98,18 +98,23 @@ def build(name: str, output: Path | None = None, toolchain: str | None = None) -
         toolchain: one of the target's; by default the first that is installed.
 
     Raises:
-        InputError: the target or toolchain is unknown or not installed, or `output` cannot be written.
-        EdgekitError: a compiler fails; its messages are on stderr.
+        InputError: the target or toolchain is unknown or not installed, or `output` cannot be written; what it
+            held before is then still there.
+        EdgekitError: a compiler fails.
     """
     try:
         tools = _read(name).toolchain(toolchain)
     except descriptions.TargetError as error:
         raise InputError(str(error)) from error
-    folder = _destination(output, name)
-    with tempfile.TemporaryDirectory(prefix="edgekit-build-") as work:
-        scons(f"target={name}", f"toolchain={tools.name}", f"build_dir={work}", f"install_dir={folder}", "install")
-    artifacts = sorted(path for path in folder.rglob("*") if path.is_file())
-    return Built(name, tools.name, artifacts, text_bytes(folder / "libedgekit.a"))
+    folder, existing = _destination(output or Path(f"edgekit-{name}"))
+    try:
+        with _temporary() as objects, _temporary(existing) as staged:
+            product = Path(staged) / "product"
+            scons(f"target={name}", f"toolchain={tools.name}", f"build_dir={objects}", f"install_dir={product}", "install")
+            size = text_bytes(product / "libedgekit.a")
+            return Built(name, tools.name, _move(product, folder), size)
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: {error.strerror or error}; give another folder with -o") from error
 
 
 def weight_tile(name: str) -> tuple[int, int] | None:
@@ -162,16 +167,50 @@ def _status(read: descriptions.Target) -> Target:
     )
 
 
-def _destination(output: Path | None, name: str) -> Path:
-    """The absolute folder to install into.
+def _destination(output: Path) -> tuple[Path, Path]:
+    """The absolute folder to install into, and the innermost that exists of it and those around it.
 
     Raises:
         InputError: it cannot be made or written.
     """
-    folder = (output or Path(f"edgekit-{name}")).resolve()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{output}: is not a folder; give another one with -o")
-    parent = next(path for path in folder.parents if path.exists())
-    if not parent.is_dir() or not os.access(folder if folder.exists() else parent, os.W_OK):
-        raise InputError(f"{folder}: cannot be made in {parent}; give another folder with -o")
-    return folder
+    try:
+        folder = output.resolve()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{output}: cannot be made: {reason}; give another folder with -o") from error
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is not a folder; give another one with -o")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"{existing}: cannot be written; give another folder with -o")
+    return folder, existing
+
+
+def _temporary(parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent)
+
+
+def _move(product: Path, folder: Path) -> list[Path]:
+    """Moves all files to their places in `folder`, which is on the same file system, and returns these.
+
+    Raises:
+        InputError: something else is in such a place; nothing was moved.
+    """
+    places = {path: folder / path.relative_to(product) for path in sorted(product.rglob("*")) if path.is_file()}
+    for place in places.values():
+        _check_place(place, folder)
+    for path, place in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    return list(places.values())
+
+
+def _check_place(place: Path, folder: Path) -> None:
+    """Whether a file can be put there."""
+    if place.is_dir():
+        raise InputError(f"{place}: is a folder, where a file is to be; give another folder with -o")
+    for parent in place.parents:
+        if parent.exists() and not (parent.is_dir() and os.access(parent, os.W_OK)):
+            raise InputError(f"{parent}: cannot hold files; give another folder with -o")
+        if parent == folder:
+            return
