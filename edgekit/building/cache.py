@@ -2,6 +2,7 @@
 """Builds that are kept: made once for one state of the sources and one compiler.
 
 They lie in EDGEKIT_CACHE, or `edgekit` in XDG_CACHE_HOME (by default ~/.cache), and may be deleted at any time.
+Each holds the digests of its files, so that one that was damaged is made again.
 """
 
 from __future__ import annotations
@@ -13,24 +14,35 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from edgekit.building.scons import scons
 from edgekit.building.targets import Target, Toolchain
+from edgekit.errors import InputError
 from edgekit.sources import source_root
 
 KEPT = 6
 """Builds of one target, toolchain and goal that stay; with another, the oldest goes."""
+DIGESTS = "SHA256SUMS"
+"""Of the other files of a build, as `sha256sum` writes them."""
+_UNFINISHED = ".build-"
 
 
 def cache_folder() -> Path:
-    """Where builds are kept."""
-    if given := os.environ.get("EDGEKIT_CACHE"):
-        return Path(given).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgekit"
+    """Where builds are kept.
+
+    Raises:
+        InputError: nothing tells where.
+    """
+    try:
+        if given := os.environ.get("EDGEKIT_CACHE"):
+            return Path(given).resolve()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "edgekit"
+    except RuntimeError as error:  # a user without home; a loop of links, before Python 3.13
+        raise InputError(f"no folder for builds: {error}; set EDGEKIT_CACHE to one that can be written") from error
 
 
 def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Iterable[Path] = ()) -> Path:
@@ -41,27 +53,57 @@ def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Itera
 
     Raises:
         EdgekitError: the build fails.
-        OSError: the cache cannot be written.
+        InputError: the cache cannot be written.
     """
     stem = f"{goal}-{target.name}-{toolchain.name}"
     folder = cache_folder() / f"{stem}-{_digest(target, toolchain, sources)[:16]}"
-    if folder.is_dir():
-        folder.touch()
+    if _whole(folder):
+        with suppress(OSError):  # somebody else's
+            folder.touch()
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.parent / ".lock"):
-        if not folder.is_dir():
-            _build(target, toolchain, goal, folder)
-            _drop_oldest(stem)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent / ".lock"):
+            if not _whole(folder):
+                _remove_left_over(folder)
+                _build(target, toolchain, goal, folder)
+                _drop_oldest(stem)
+    except OSError as error:
+        where = error.filename or folder.parent
+        raise InputError(f"{where}: {error.strerror or error}; set EDGEKIT_CACHE to a folder that can be written") from error
     return folder
 
 
 def _build(target: Target, toolchain: Toolchain, goal: str, folder: Path) -> None:
     """Fills `folder` at once, so that it is never seen half full."""
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder.parent) as work:
         product = Path(work) / "product"
         scons(goal, f"target={target.name}", f"toolchain={toolchain.name}", f"build_dir={work}/build", f"install_dir={product}")
+        (product / DIGESTS).write_text(_digests(product), encoding="utf-8")
         product.rename(folder)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a build is there and as it was made."""
+    try:
+        return (folder / DIGESTS).read_text(encoding="utf-8") == _digests(folder)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _digests(folder: Path) -> str:
+    """A line for each file, by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
+    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """What is in the way of a build, and what processes that were killed left; all others wait for the lock."""
+    for path in (folder, *folder.parent.glob(f"{_UNFINISHED}*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _drop_oldest(stem: str) -> None:

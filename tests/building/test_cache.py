@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from edgekit.building import cache
 from edgekit.building.targets import read_target
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, InputError
 
 
 @pytest.fixture
@@ -75,3 +77,49 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("EDGEKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.cache_folder() == tmp_path / "edgekit"
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "another", "no digests", "file", "dangling"])
+def test_a_damaged_build_is_made_again(root: Path, builds: list[tuple[str, ...]], damage: str) -> None:
+    target = read_target(root, "host")
+    folder = cache.cached_build(target, target.toolchain(), "runner")
+    if damage == "cut":
+        (folder / "product").write_text("run")
+    elif damage == "gone":
+        (folder / "product").unlink()
+    elif damage == "another":
+        (folder / "more").touch()
+    elif damage == "no digests":
+        (folder / cache.DIGESTS).unlink()
+    else:
+        shutil.rmtree(folder)
+        folder.touch() if damage == "file" else folder.symlink_to(folder.parent / "nowhere")
+    assert cache.cached_build(target, target.toolchain(), "runner") == folder
+    assert {path.name for path in folder.iterdir()} == {"product", cache.DIGESTS}
+    assert (folder / "product").read_text() == "runner"
+    assert len(builds) == 2
+
+
+def test_what_killed_builds_left_goes(root: Path, tmp_path: Path, builds: list[tuple[str, ...]]) -> None:
+    (tmp_path / "cache" / ".build-killed" / "build").mkdir(parents=True)
+    target = read_target(root, "host")
+    folder = cache.cached_build(target, target.toolchain(), "runner")
+    assert {path.name for path in folder.parent.iterdir()} == {".lock", folder.name}
+
+
+def test_a_cache_that_cannot_be_written(root: Path, tmp_path: Path, builds: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    target = read_target(root, "host")
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "file/below", "loop", "x" * 300):
+        monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / name))
+        with pytest.raises(InputError, match="EDGEKIT_CACHE"):
+            cache.cached_build(target, target.toolchain(), "runner")
+    assert builds == []
+
+
+def test_one_of_several_makes_the_build(root: Path, builds: list[tuple[str, ...]]) -> None:
+    target = read_target(root, "host")
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(lambda _: cache.cached_build(target, target.toolchain(), "runner"), range(4)))
+    assert len(set(folders)) == len(builds) == 1
