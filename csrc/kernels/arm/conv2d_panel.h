@@ -210,14 +210,18 @@ static inline void append_inside(const ek_conv_params *p, const conv_shape *s, i
         to = append_taps(p, s, to, from, p->kernel_w, end);
 }
 
-/* The same for a window of dense columns far enough from the input's end: `run` is a row's bytes. */
-INLINE void append_runs(int8_t *to, const int8_t *from, int32_t rows, int32_t run, ptrdiff_t step)
+/* The same for a window of dense columns far enough from the input's end: `run` is a row's bytes,
+ * `wide` a constant: whether they are more than CHUNK. */
+INLINE void append_runs(const int wide, int8_t *to, const int8_t *from, int32_t rows, int32_t run,
+                        ptrdiff_t step)
 {
-    for (; rows > 0; rows--, from += step, to += run) {
+    do {
         copy16(from, to);
-        for (int32_t i = CHUNK; i < run; i += CHUNK)
+        for (int32_t i = CHUNK; wide && i < run; i += CHUNK)
             copy16(from + i, to + i);
-    }
+        from += step;
+        to += run;
+    } while (--rows > 0);
 }
 
 /* Appends the window whose first tap is at (h, w), wherever that is. */
@@ -293,6 +297,14 @@ static void walk_direct(conv_walk *walk, const int8_t *from, int8_t *out, int32_
     }
 }
 
+/* `count` neighbouring windows, `right` bytes apart, to rows of the panel. */
+INLINE void append_windows(const int wide, int8_t *to, const int8_t *from, int32_t count,
+                           ptrdiff_t right, int32_t rows, int32_t run, ptrdiff_t down, int32_t row)
+{
+    for (; count > 0; count--, from += right, to += row)
+        append_runs(wide, to, from, rows, run, down);
+}
+
 /* `count` windows of an output row, all inside the input; `from` is the first one's first tap. */
 static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_t count)
 {
@@ -318,11 +330,15 @@ static void walk_inside(conv_walk *walk, const int8_t *from, int8_t *out, int32_
         if (walk->rows == s->rows)
             finish_panel(walk);
         const int32_t fit = ek_min(fast, s->rows - walk->rows);
-        int8_t *to = walk->panel + (ptrdiff_t)walk->rows * s->row, **outs = walk->out + walk->rows;
-        for (int32_t i = 0; i < fit; i++, to += s->row, from += step, out += p->out.w_stride) {
+        int8_t *to = walk->panel + (ptrdiff_t)walk->rows * s->row;
+        int8_t **outs = walk->out + walk->rows;
+        for (int32_t i = 0; i < fit; i++, out += p->out.w_stride)
             outs[i] = out;
-            append_runs(to, from, p->kernel_h, run, down);
-        }
+        if (run > CHUNK)
+            append_windows(1, to, from, fit, step, p->kernel_h, run, down, s->row);
+        else
+            append_windows(0, to, from, fit, step, p->kernel_h, run, down, s->row);
+        from += fit * step;
         walk->rows += fit;
         fast -= fit;
     }
