@@ -13,23 +13,30 @@
 #define PIXELS 4
 #define CHANNELS 2
 
-/* What a block needs besides its input: sums begin at `start`, and where there is an FPU they become the
- * outputs of two channels of four pixels at y, `step` bytes apart. */
-typedef struct block_job {
-    uint32_t start[CHANNELS];
-    float multiplier[CHANNELS];
+/* Blocks of two channels for one set of four pixels; weights go on from block to block. Sums begin at
+ * `start`; they become outputs at y, the next pixel's `step` bytes apart. */
+typedef struct blocks_job {
+    const int32_t *start;
+    const float *multiplier;
     int32_t zero;
     int8_t *y;
     ptrdiff_t step;
-    uint32_t *sums; /* by channel: without FPU, or where not all are wanted */
-} block_job;
+    int32_t blocks;
+} blocks_job;
 
-/* The multiply-accumulate loop over `depth` values; sums go to job->sums, or as outputs to job->y. Per two
- * values, 13 instructions do 16 multiply-accumulates.
+/* One block's sums, by channel. */
+typedef struct sums_job {
+    const int32_t *start;
+    uint32_t sums[CHANNELS * PIXELS];
+} sums_job;
+
+/* The multiply-accumulate loop over `depth` values. Per two values, 13 instructions do 16
+ * multiply-accumulates. Both clobber what their job says.
  *
- *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their weights */
-void ek_dsp_sums(const uint32_t *x, const int8_t *weights, block_job *job, int32_t depth);
-void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, block_job *job, int32_t depth);
+ *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their weights
+ *     sp: end of x in steps of eight, end of x, x, the job, depth */
+void ek_dsp_sums(const uint32_t *x, const int8_t *weights, sums_job *job, int32_t depth);
+void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, blocks_job *job, int32_t depth);
 
 #define STEP(load)                                                                    \
     "    " load " \n"                                                                 \
@@ -46,66 +53,76 @@ void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, block_job *job, in
     "    smlad r10, lr, r2, r10\n"                                                    \
     "    smlad r11, lr, r3, r11\n"
 
-#define SUMS                                                                          \
-    "    push {r2-r11, lr}\n"                                                         \
-    "    sub sp, #12\n"                                                               \
-    "    ldrd r4, r8, [r2]\n"                                                         \
-    "    mov r5, r4\n"                                                                \
-    "    mov r6, r4\n"                                                                \
-    "    mov r7, r4\n"                                                                \
-    "    mov r9, r8\n"                                                                \
-    "    mov r10, r8\n"                                                               \
-    "    mov r11, r8\n"                                                               \
-    "    lsr r12, r3, #1\n"                                                           \
-    "    add lr, r0, r12, lsl #4\n"          /* behind the pairs of x */              \
-    "    bic r12, r12, #7\n"                                                          \
-    "    add r12, r0, r12, lsl #4\n"         /* behind the last eight */              \
-    "    strd r12, lr, [sp]\n"                                                        \
-    "    cmp r0, r12\n"                                                               \
-    "    beq 2f\n"                                                                    \
-    "1:  .rept 8\n" \
-    STEP("ldr lr, [r1], #4")                                                          \
-    "    .endr\n"                                                                     \
-    "    ldr r2, [sp]\n"                                                              \
-    "    cmp r0, r2\n"                                                                \
-    "    bne 1b\n"                                                                    \
-    "2:  ldr r2, [sp, #4]\n"                                                          \
-    "    cmp r0, r2\n"                                                                \
-    "    beq 3f\n" \
-    STEP("ldr lr, [r1], #4")                                                          \
-    "    b 2b\n"                                                                      \
-    "3:  ldr r2, [sp, #16]\n"                /* an odd depth: one value of each channel is left */\
-    "    tst r2, #1\n"                                                                \
-    "    beq 4f\n" \
-    STEP("ldrh lr, [r1]")                                                             \
+#define SUMS                                                                         \
+    "    push {r2-r11, lr}\n"                                                        \
+    "    sub sp, #12\n"                                                              \
+    "    lsr r12, r3, #1\n"                                                          \
+    "    add lr, r0, r12, lsl #4\n"          /* behind the pairs of x */             \
+    "    bic r12, r12, #7\n"                                                         \
+    "    add r12, r0, r12, lsl #4\n"         /* behind the last eight */             \
+    "    strd r12, lr, [sp]\n"                                                       \
+    "    str r0, [sp, #8]\n"                                                         \
+    "5:  ldr r2, [sp, #12]\n"                                                        \
+    "    ldr r3, [r2]\n"                                                             \
+    "    ldm r3!, {r4, r8}\n"                                                        \
+    "    str r3, [r2]\n"                                                             \
+    "    mov r5, r4\n"                                                               \
+    "    mov r6, r4\n"                                                               \
+    "    mov r7, r4\n"                                                               \
+    "    mov r9, r8\n"                                                               \
+    "    mov r10, r8\n"                                                              \
+    "    mov r11, r8\n"                                                              \
+    "    ldr r12, [sp]\n"                                                            \
+    "    cmp r0, r12\n"                                                              \
+    "    beq 2f\n"                                                                   \
+    "1:  .rept 8\n"                                                                  \
+    STEP("ldr lr, [r1], #4")                                                         \
+    "    .endr\n"                                                                    \
+    "    ldr r2, [sp]\n"                                                             \
+    "    cmp r0, r2\n"                                                               \
+    "    bne 1b\n"                                                                   \
+    "2:  ldr r2, [sp, #4]\n"                                                         \
+    "    cmp r0, r2\n"                                                               \
+    "    beq 3f\n"                                                                   \
+    STEP("ldr lr, [r1], #4")                                                         \
+    "    b 2b\n"                                                                     \
+    "3:  ldr r2, [sp, #16]\n"                /* an odd depth: one value of each channel is left */ \
+    "    tst r2, #1\n"                                                               \
+    "    beq 4f\n"                                                                   \
+    STEP("ldrh lr, [r1], #2")                                                        \
     "4:  ldr r2, [sp, #12]\n"
 
 EK_DSP_FUNCTION("ek_dsp_sums", SUMS
-                "    ldr r2, [r2, #28]\n"
+                "    adds r2, #4\n"
                 "    stm r2, {r4-r11}\n"
                 "    add sp, #20\n"
                 "    pop {r4-r11, pc}\n");
 
 #ifdef __ARM_FP
-#define EK_DSP_STORE(a, b)         \
+#define STORE(a, b)                \
     "    strb " b ", [r2, #1]\n"   \
     "    strb " a ", [r2]\n"       \
     "    add r2, r2, r3\n"
 
 /* r2 y, r3 the step, r12 the zero point, s2 s3 multipliers */
 EK_DSP_FUNCTION("ek_dsp_outputs", SUMS
-                "    vldr s2, [r2, #8]\n"
-                "    vldr s3, [r2, #12]\n"
-                "    ldr r12, [r2, #16]\n"
-                "    ldrd r2, r3, [r2, #20]\n"
-                EK_DSP_REQUANTIZE("r4", "r8", "s2", "s3", "r12")
-                EK_DSP_STORE("r4", "r8")
-                EK_DSP_REQUANTIZE("r5", "r9", "s2", "s3", "r12")
-                EK_DSP_STORE("r5", "r9")
-                EK_DSP_REQUANTIZE("r6", "r10", "s2", "s3", "r12")
-                EK_DSP_STORE("r6", "r10")
-                EK_DSP_REQUANTIZE("r7", "r11", "s2", "s3", "r12")
-                EK_DSP_STORE("r7", "r11")
+                "    ldr r3, [r2, #4]\n"
+                "    vldm r3!, {s2, s3}\n"
+                "    str r3, [r2, #4]\n"
+                "    ldr r12, [r2, #8]\n"
+                "    ldrd r2, r3, [r2, #12]\n"
+                EK_DSP_REQUANTIZE("r4", "r8", "s2", "s3", "r12") STORE("r4", "r8")
+                EK_DSP_REQUANTIZE("r5", "r9", "s2", "s3", "r12") STORE("r5", "r9")
+                EK_DSP_REQUANTIZE("r6", "r10", "s2", "s3", "r12") STORE("r6", "r10")
+                EK_DSP_REQUANTIZE("r7", "r11", "s2", "s3", "r12") STORE("r7", "r11")
+                "    ldrd r0, r2, [sp, #8]\n"
+                "    ldr r3, [r2, #12]\n"
+                "    adds r3, #2\n"
+                "    str r3, [r2, #12]\n"
+                "    ldr r3, [r2, #20]\n"
+                "    subs r3, #1\n"
+                "    str r3, [r2, #20]\n"
+                "    bne 5b\n"
                 "    add sp, #20\n"
                 "    pop {r4-r11, pc}\n");
 #endif
@@ -174,34 +191,42 @@ static const int8_t *gather(const ek_conv_params *p, const group_shape *s, const
  * [first, end) are written. y is at the group's first channel. */
 static void block(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
                   const int8_t *weights, int32_t group, int32_t channel, int32_t count,
-                  int32_t first, int32_t end, int8_t *y, int whole)
+                  int32_t first, int32_t end, int8_t *y)
 {
-    const int32_t base = group * s->channels + channel;
-    const int32_t second = base + (channel + 1 < s->channels);
-    const int8_t *w = weights + (ptrdiff_t)channel * s->depth;
-    uint32_t sums[CHANNELS * PIXELS];
-    block_job job = {
-        .start = {(uint32_t)p->start[base], (uint32_t)p->start[second]},
-        .multiplier = {p->multiplier[base], p->multiplier[second]},
-        .zero = p->clamp.zero,
-        .y = y + channel,
-        .step = p->out.w_stride,
-        .sums = sums,
-    };
-#ifdef __ARM_FP
-    if (whole && count == PIXELS && channel >= first && channel + 1 < end) {
-        ek_dsp_outputs(x, w, &job, s->depth);
-        return;
-    }
-#endif
-    ek_dsp_sums(x, w, &job, s->depth);
+    const int32_t base = group * s->channels + channel, whole = ek_dsp_is_whole(&p->clamp);
+    const int32_t start[CHANNELS] = {p->start[base],
+                                     p->start[base + (channel + 1 < s->channels)]};
+    sums_job job;
+    job.start = start;
+    ek_dsp_sums(x, weights + (ptrdiff_t)channel * s->depth, &job, s->depth);
     for (int32_t j = 0; j < CHANNELS; j++) {
         if (channel + j < first || channel + j >= end)
             continue;
-        int8_t *out = job.y + j;
-        for (int32_t i = 0; i < count; i++, out += job.step)
-            *out = ek_dsp_requantize(sums[j * PIXELS + i], job.multiplier[j], &p->clamp, whole);
+        const float multiplier = p->multiplier[base + j];
+        int8_t *out = y + channel + j;
+        for (int32_t i = 0; i < count; i++, out += p->out.w_stride)
+            *out = ek_dsp_requantize(job.sums[j * PIXELS + i], multiplier, &p->clamp, whole);
     }
+}
+
+/* As many blocks of the range [channel, end) as are whole, for four pixels; returns the channel behind
+ * them. */
+static int32_t whole_blocks(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+                            const int8_t *weights, int32_t group, int32_t channel, int32_t end,
+                            int8_t *y)
+{
+#ifdef __ARM_FP
+    const int32_t base = group * s->channels + channel, blocks = (end - channel) / CHANNELS;
+    if (blocks > 0 && channel % CHANNELS == 0 && ek_dsp_is_whole(&p->clamp)) {
+        blocks_job job = {p->start + base,  p->multiplier + base, p->clamp.zero,
+                          y + channel,      p->out.w_stride,      blocks};
+        ek_dsp_outputs(x, weights + (ptrdiff_t)channel * s->depth, &job, s->depth);
+        return channel + blocks * CHANNELS;
+    }
+#else
+    (void)p, (void)s, (void)x, (void)weights, (void)group, (void)end, (void)y;
+#endif
+    return channel;
 }
 
 /* The same for one pixel: two blocks of channels share each pair of it. */
@@ -257,8 +282,11 @@ static void pixels(const ek_conv_params *p, const group_shape *s, const int8_t *
     for (int32_t i = 0; i < count; i++)
         widen(gather(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * s->pairs)),
               s->depth, x + i, PIXELS);
-    for (int32_t o = first / 2 * 2; o < end; o += CHANNELS)
-        block(p, s, x, weights, group, o, count, first, end, y, whole);
+    int32_t o = first;
+    if (count == PIXELS)
+        o = whole_blocks(p, s, x, weights, group, o, end, y);
+    for (o = o / 2 * 2; o < end; o += CHANNELS)
+        block(p, s, x, weights, group, o, count, first, end, y);
 }
 
 void ek_conv2d_dsp(const void *params, const void *const in[], void *out, void *scratch,

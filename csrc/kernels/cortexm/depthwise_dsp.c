@@ -26,6 +26,12 @@ typedef struct layout {
     int32_t lines; /* of a plane */
 } layout;
 
+/* Words that `count` outputs of a line read, in pairs. */
+static int32_t words_of(const axis *along, int32_t count)
+{
+    return (count + 1) / 2 * along->stride + 1;
+}
+
 static layout layout_of(const ek_conv_params *p)
 {
     const axis rows = {p->in.h,         p->out.h,        p->pad_top, p->stride_h,
@@ -35,8 +41,7 @@ static layout layout_of(const ek_conv_params *p)
     layout l;
     l.along = p->out.h > p->out.w ? rows : cols;
     l.across = p->out.h > p->out.w ? cols : rows;
-    /* Outputs come in pairs, and the last pair reads a word more than its taps. */
-    l.line = ((l.along.out + 1) / 2 * 2 * l.along.stride + TAPS + 1) / 2 + 1;
+    l.line = words_of(&l.along, l.along.out);
     l.lines = (BATCH - 1) * l.across.stride + TAPS;
     return l;
 }
@@ -234,7 +239,7 @@ static void batch(const ek_conv_params *p, const layout *l, const part *part, ui
     const ptrdiff_t plane = (ptrdiff_t)l->line * l->lines;
     const uint32_t zero = (uint32_t)(uint8_t)p->x_zero * 0x01010101u;
     const int32_t count = part->u_end - part->u;
-    const int32_t words = ((count + 1) / 2 * 2 * along->stride + TAPS + 1) / 2;
+    const int32_t words = words_of(along, count);
     const int32_t needed = (lines - 1) * across->stride + TAPS;
     for (int32_t i = 0; i < needed; i++) {
         const int32_t at = v * across->stride - across->pad + i;
