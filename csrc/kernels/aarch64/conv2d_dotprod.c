@@ -83,12 +83,14 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
     const ptrdiff_t stride = rows->stride, jump = rows->jump;
+    const int32_t segments = rows->segments;
     const int8_t *row = rows->x;
-    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * stride) {
+    int8_t *const *out = rows->out;
+    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
         const int8_t *w = weights, *segment = row;
         const sums16 first = load_start(start);
         block_sums s = {first, first, first, first};
-        for (int32_t n = rows->segments; n > 0; n--, segment += jump) {
+        for (int32_t n = segments; n > 0; n--, segment += jump) {
             const int8_t *from = segment;
             int32_t left = steps;
             for (; left >= 4; left -= 4, from += STEP) {
@@ -107,7 +109,6 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                     ADD256(2);
             }
         }
-        int8_t *const *out = rows->out + i;
         store16(out[0] + o, s.s0, m, &clamp);
         store16(out[1] + o, s.s1, m, &clamp);
         store16(out[2] + o, s.s2, m, &clamp);

@@ -94,11 +94,13 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
     const ptrdiff_t stride = rows->stride, jump = rows->jump;
+    const int32_t segments = rows->segments;
     const int8_t *row = rows->x;
-    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * stride) {
+    int8_t *const *out = rows->out;
+    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
         const int8_t *w = weights, *segment = row;
         squares s0 = load_start(start), s1 = s0, s2 = s0, s3 = s0;
-        for (int32_t n = rows->segments; n > 0; n--, segment += jump) {
+        for (int32_t n = segments; n > 0; n--, segment += jump) {
             const int8_t *x = segment;
             for (int32_t left = steps; left > 0; left -= 2, x += STEP) {
                 const row_pair p0 = load_pair(x, x + stride);
@@ -123,7 +125,6 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                 s3 = add(s3, p3.high, v);
             }
         }
-        int8_t *const *out = rows->out + i;
         store(out[0] + o, out[1] + o, s0, m, &clamp);
         store(out[2] + o, out[3] + o, s1, m, &clamp);
         store(out[4] + o, out[5] + o, s2, m, &clamp);

@@ -149,9 +149,11 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
     const int32_t o = tiles->out + t * TILE_N;
     const requant clamp = *r;
     const ptrdiff_t stride = rows->stride, back = rows->jump - (ptrdiff_t)steps * TILE_K;
-    const int8_t *row = rows->x;
-    for (int32_t i = 0; i < count; i += BLOCK, row += BLOCK * stride) {
-        const int8_t *w = tiles->weights + t * tiles->bytes;
+    const int8_t *row = rows->x, *const weights = tiles->weights + t * tiles->bytes;
+    const int32_t segments = rows->segments;
+    int8_t *const *out = rows->out;
+    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
+        const int8_t *w = weights;
         const int8_t *x[BLOCK] = {
             row,
             row + stride,
@@ -163,14 +165,10 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
         block_sums s;
         step_rows(1, pairs, &s, x, &w);
         int32_t left = steps - 1;
-        for (int32_t segments = rows->segments;;) {
-            if (left % 2)
+        for (int32_t more = segments - 1;; more--) {
+            for (; left > 0; left--)
                 step_rows(0, pairs, &s, x, &w);
-            for (left /= 2; left > 0; left--) {
-                step_rows(0, pairs, &s, x, &w);
-                step_rows(0, pairs, &s, x, &w);
-            }
-            if (--segments == 0)
+            if (more == 0)
                 break;
             x[0] += back;
             x[1] += back;
@@ -180,7 +178,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 #endif
             left = steps;
         }
-        finish_rows(&s, start, m, rows->out + i, o, &clamp);
+        finish_rows(&s, start, m, out, o, &clamp);
     }
 }
 
