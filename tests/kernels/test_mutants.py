@@ -125,8 +125,8 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
         Mutant("NaN becomes the highest value", header, f"{prefix}_max_ps(v, r->lo)", f"{prefix}_max_ps(r->lo, v)",
                on("quantize")),
         Mutant("fused multiply-add", "x86/add.h",
-               "v_addf(v_mulf(a_multiplier, v_to_float(a)), v_mulf(b_multiplier, v_to_float(b)))",
-               f"{prefix}_fmadd_ps(a_multiplier, v_to_float(a), v_mulf(b_multiplier, v_to_float(b)))", on("add")),
+               "v_addf(v_mulf(v->a_multiplier, v_to_float(a)), v_mulf(v->b_multiplier, v_to_float(b)))",
+               f"{prefix}_fmadd_ps(v->a_multiplier, v_to_float(a), v_mulf(v->b_multiplier, v_to_float(b)))", on("add")),
         Mutant("reciprocal instead of division", "x86/quantize.h", "v_divf(load_strided(x + i * x_step, x_step, count), scale)",
                "v_mulf(load_strided(x + i * x_step, x_step, count), v_divf(v_setf(1.0f), scale))", on("quantize")),
         Mutant("dropped tail", "x86/vector.h", "        memcpy(y, buffer, (size_t)count);",
@@ -172,7 +172,26 @@ TOP = "return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));"
 CONV512 = ("conv2d_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
+ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
+ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("matmul", "add", "mul", "prelu", "average_pool", "quantize"))
 AVX512VNNI = [
+    Mutant("half away from zero", "x86/requant_avx512vnni.h", ROUND512,
+           """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", ROUNDED512),
+    Mutant("zero point before rounding", "x86/requant_avx512vnni.h", ROUND512,
+           """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi);
+           const __m512i zero = _mm512_srai_epi32(_mm512_slli_epi32(r->zero, 16), 16);
+           return _mm512_sub_epi32(_mm512_cvtps_epi32(_mm512_add_ps(c, _mm512_cvtepi32_ps(zero))), zero);""", ROUNDED512),
+    Mutant("NaN becomes the highest value", "x86/requant_avx512vnni.h", "_mm512_max_ps(v, r->lo)", "_mm512_max_ps(r->lo, v)",
+           ("quantize_avx512vnni",)),
+    Mutant("fused multiply-add", "x86/add.h", "v_addf(v_mulf(v->a_multiplier, v_to_float(a)), v_mulf(v->b_multiplier, v_to_float(b)))",
+           "_mm512_fmadd_ps(v->a_multiplier, v_to_float(a), v_mulf(v->b_multiplier, v_to_float(b)))", ("add_avx512vnni",)),
+    Mutant("dropped tail", "x86/vector.h", "(1 << count) - 1);", "((1 << count) - 1) >> 1);",
+           ("add_avx512vnni", "mul_avx512vnni", "quantize_avx512vnni", "dequantize_avx512vnni", "average_pool_avx512vnni")),
+    Mutant("whole vectors", "x86/vector.h", "count >= LANES ? 0xFFFF : (1 << count) - 1", "count | 0xFFFF",
+           ("mul_avx512vnni", "prelu_avx512vnni", "dequantize_avx512vnni", "matmul_avx512vnni")),
+    Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),
+    Mutant("block behind the range", "x86/max_pool.h", "ek_min(c, range->ch_end - BYTES)", "c", ("max_pool_avx512vnni",)),
     Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP,
            """const __m512 magic = _mm512_set1_ps(12582912.0f);
            const __m512 once = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), multiplier, magic), magic);
@@ -195,14 +214,13 @@ AVX512VNNI = [
     Mutant("steps begin at whole vectors", "x86/conv2d_avx512vnni.c", "if (first % TILE_K + count > TILE_K)", "if (0)", CONV512),
     Mutant("dropped steps of one window", "x86/conv2d_avx512vnni.c", "for (; chains > 1 && k > 0; k--)", "for (; chains > 1 && k > 1; k--)",
            CONV512),
-    Mutant("store of whole vectors", "x86/conv2d_avx512vnni.c", "low_bits(ek_max(tile->end - i * TILE_N, 0))", "~(uint64_t)0", CONV512),
-    Mutant("first channel of the tile always", "x86/conv2d_avx512vnni.c", "& ~low_bits(first)", "& ~low_bits(first & 0)", CONV512),
-    Mutant("starts that do not exist", "x86/conv2d_avx512vnni.c", "_mm512_maskz_loadu_epi32(lanes_of(tile, i), ",
-           "_mm512_loadu_si512(", CONV512),
+    Mutant("store of whole vectors", "x86/conv2d_vnni.h", "low_bits(end - i * 64) &", "~(uint64_t)0 &", CONV512),
+    Mutant("first channel of the tile always", "x86/conv2d_vnni.h", "ek_max(first - i * 64, 0)", "0", CONV512),
+    Mutant("starts that do not exist", "x86/conv2d_vnni.h", "if (lanes % TILE_N != 0)", "if (0)", CONV512),
     Mutant("columns with gaps as one run", "x86/conv2d_vnni.h", "    if (step == c)", "    if (step >= c)", CONV512),
     Mutant("band of whole rows beyond the input", "x86/conv2d_vnni.h", "h >= 0 && h + count <= p->in.h;", "h >= 0;", CONV512),
     Mutant("rows with gaps as one", "x86/conv2d_vnni.h", "p->in.h_stride == columns * s->in_channels)", "1)", CONV512),
-    Mutant("output rows with gaps as one", "x86/conv2d_vnni.h", " && p->out.h_stride == cols * p->out.w_stride)", ")", CONV512),
+    Mutant("output rows with gaps as one", "x86/conv2d_vnni.h", "\n        && windows.out_next == band->cols * tile->out_step)", ")", CONV512),
     Mutant("offset not made up for", "x86/depthwise_avx512vnni.c", "_mm512_slli_epi32(sum, 7)", "_mm512_slli_epi32(sum, 6)",
            DEPTHWISE512),
     Mutant("padding of zero", "x86/depthwise_avx512vnni.c", "outside = _mm512_set1_epi8((char)(p->x_zero + 128))",
@@ -235,8 +253,11 @@ def sources_of(root: Path, kernel: str) -> list[Path]:
     scalar = root / "scalar" / f"{stem}.c"
     if kset == "scalar":
         return [scalar]
-    own, narrower = root / "x86" / f"{kernel}.c", root / "x86" / f"{stem}_sse41.c"
-    return [scalar, own, narrower] if kset == "avx2" and f"ek_{narrower.stem}(" in own.read_text() else [scalar, own]
+    files = [root / "x86" / f"{kernel}.c"]
+    for narrower in (root / "x86" / f"{stem}_avx2.c", root / "x86" / f"{stem}_sse41.c"):
+        if f"ek_{narrower.stem}(" in files[-1].read_text():
+            files.append(narrower)
+    return [scalar, *files]
 
 
 def build(mutant: Mutant, kernel: Kernel, folder: Path) -> Kernel:

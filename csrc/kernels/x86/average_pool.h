@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of average_pool_avx2.c and average_pool_sse41.c.
+ * Body of average_pool_sse41.c, average_pool_avx2.c and average_pool_avx512vnni.c.
  */
 #include "../average.h"
 #include "../kernels.h"

@@ -12,27 +12,14 @@
 
 #include "conv2d_vnni.h"
 
-/* Channels that exist of tile `i`. */
-INLINE __mmask16 lanes_of(const conv_tile *tile, int i)
-{
-    return (__mmask16)low_bits(ek_min(ek_max(tile->lanes - i * TILE_N, 0), TILE_N));
-}
-
 INLINE __m512i start_of(const conv_tile *tile, int i)
 {
-    return _mm512_maskz_loadu_epi32(lanes_of(tile, i), tile->start + i * TILE_N);
+    return load64(tile->start + i * TILE_N);
 }
 
 INLINE __m512 multiplier_of(const conv_tile *tile, int i)
 {
-    return _mm512_maskz_loadu_ps(lanes_of(tile, i), tile->multiplier + i * TILE_N);
-}
-
-/* Channels of up to four tiles from tile `i` on that are in the range. */
-INLINE uint64_t range_of(const conv_tile *tile, int i)
-{
-    const int32_t first = ek_max(tile->first - i * TILE_N, 0);
-    return low_bits(ek_max(tile->end - i * TILE_N, 0)) & ~low_bits(first);
+    return _mm512_loadu_ps(tile->multiplier + i * TILE_N);
 }
 
 /* Stores `windows` (a constant) rows of `tiles` (1 or 2) vectors. */
@@ -40,7 +27,7 @@ INLINE void store_rows(const int windows, const int tiles, const conv_tile *tile
                        __m512i acc[][TILES], int8_t *out, const requant *r)
 {
     const __m512 m0 = multiplier_of(tile, 0), m1 = multiplier_of(tile, tiles - 1);
-    const __mmask32 mask = (__mmask32)range_of(tile, 0);
+    const __mmask32 mask = (__mmask32)tile->stored[0];
     const ptrdiff_t step = tile->out_step;
     UNROLL for (int i = 0; i < windows; i += 4 / tiles) {
         __m512i y[4];
@@ -74,7 +61,6 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
 {
     const ptrdiff_t x_step = tile->x_step, tile_bytes = tile->tile_bytes;
     const int8_t *w = tile->weights;
-    const requant local = *r;
     __m512i acc[WINDOWS][TILES];
     const __m512i start0 = start_of(tile, 0), start1 = start_of(tile, tiles - 1);
     UNROLL for (int i = 0; i < windows; i++) {
@@ -100,22 +86,40 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
             }
         }
     }
-    store_rows(windows, tiles, tile, acc, out, &local);
+    /* What the stores need is loaded from here on: kept in registers it would push sums out. */
+    __asm__("" : "+r"(r), "+r"(tile));
+    store_rows(windows, tiles, tile, acc, out, r);
 }
 
-typedef void (*multiply_fn)(const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r);
+/* The first `blocks` blocks of every row. */
+INLINE void multiply_blocks(const int height, const int tiles, const conv_tile *tile,
+                            const conv_windows *windows, int32_t blocks, const requant *r)
+{
+    for (int32_t row = 0; row < windows->rows; row++) {
+        const uint8_t *x = windows->x + row * windows->x_next;
+        int8_t *out = windows->out + row * windows->out_next;
+        for (int32_t i = 0; i < blocks; i++) {
+            multiply_block(height, tiles, tile, x, out, r);
+            x += height * tile->x_step;
+            out += height * tile->out_step;
+        }
+    }
+}
+
+typedef void (*multiply_fn)(const conv_tile *tile, const conv_windows *windows, int32_t blocks,
+                            const requant *r);
 
 /* Kept out of line: in a larger function the registers do not suffice. */
-#define MULTIPLY(windows)                                                                        \
-    static __attribute__((noinline)) void multiply##windows##x1(                                 \
-        const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r)                  \
+#define MULTIPLY(height)                                                                         \
+    static __attribute__((noinline)) void multiply##height##x1(                                  \
+        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
     {                                                                                            \
-        multiply_block(windows, 1, tile, x, out, r);                                             \
+        multiply_blocks(height, 1, tile, windows, blocks, r);                                    \
     }                                                                                            \
-    static __attribute__((noinline)) void multiply##windows##x2(                                 \
-        const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r)                  \
+    static __attribute__((noinline)) void multiply##height##x2(                                  \
+        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
     {                                                                                            \
-        multiply_block(windows, 2, tile, x, out, r);                                             \
+        multiply_blocks(height, 2, tile, windows, blocks, r);                                    \
     }
 MULTIPLY(1)
 MULTIPLY(2)
@@ -133,24 +137,25 @@ MULTIPLY(13)
 MULTIPLY(14)
 #undef MULTIPLY
 
-/* Blocks of equal height, give or take one. */
-static void multiply(const conv_tile *tile, const uint8_t *x, int8_t *out, int32_t windows,
-                     const requant *r)
+/* Cuts rows into blocks of equal height, give or take one. */
+static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r)
 {
-    static const multiply_fn by_windows[WINDOWS][TILES] = {
+    static const multiply_fn by_height[WINDOWS][TILES] = {
         {multiply1x1, multiply1x2},   {multiply2x1, multiply2x2},   {multiply3x1, multiply3x2},
         {multiply4x1, multiply4x2},   {multiply5x1, multiply5x2},   {multiply6x1, multiply6x2},
         {multiply7x1, multiply7x2},   {multiply8x1, multiply8x2},   {multiply9x1, multiply9x2},
         {multiply10x1, multiply10x2}, {multiply11x1, multiply11x2}, {multiply12x1, multiply12x2},
         {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2},
     };
-    for (int32_t blocks = ek_ceil_div(windows, WINDOWS); blocks > 0; blocks--) {
-        const int32_t height = ek_ceil_div(windows, blocks);
-        by_windows[height - 1][tile->count - 1](tile, x, out, r);
-        x += height * tile->x_step;
-        out += height * tile->out_step;
-        windows -= height;
+    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
+    const int32_t taller = windows->cols % blocks;
+    conv_windows rest = *windows;
+    if (taller > 0) {
+        by_height[height][tile->count - 1](tile, windows, taller, r);
+        rest.x += taller * (height + 1) * tile->x_step;
+        rest.out += taller * (height + 1) * tile->out_step;
     }
+    by_height[height - 1][tile->count - 1](tile, &rest, blocks - taller, r);
 }
 
 /* One window by `tiles` tiles (a constant of 1, 2, 4 or 8). Few tiles take several steps at a time,
@@ -197,7 +202,8 @@ INLINE void multiply_one_block(const int tiles, const conv_tile *tile, int first
             y[j] = i + j < tiles ? ek_requantize_top(acc[i + j][0],
                                                      multiplier_of(tile, first + i + j), r)
                                  : y[0];
-        _mm512_mask_storeu_epi8(out + (first + i) * TILE_N, range_of(tile, first + i),
+        const __mmask64 mask = tile->stored[(first + i) / 4] >> (first + i) % 4 * TILE_N;
+        _mm512_mask_storeu_epi8(out + (first + i) * TILE_N, mask,
                                 ek_pack64(y[0], y[1], y[2], y[3], r));
     }
 }

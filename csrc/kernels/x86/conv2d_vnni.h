@@ -15,7 +15,7 @@
  *
  * The including file has defined the vectors of its set (vnni_*.h), TILES, ONE_TILES, and
  *
- *     multiply(&tile, ...)      up to TILES tiles of 16 channels for some windows of one output row
+ *     multiply(&tile, ...)      up to TILES tiles of 16 channels for the windows of some output rows
  *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
  *     spread_tile(...)          the weights of a tile with runs of whole steps
  */
@@ -24,8 +24,14 @@
 
 #define TILE_N 16
 #define TILE_K 4
-#define BAND_BYTES 98304 /* of input in scratch: stays in a second level cache with the weights */
-#define SLACK 64         /* read behind a band: the last step of a run, and whole vectors */
+#define SLACK 64 /* read behind a band: the last step of a run, and whole vectors */
+
+/* A band is input in scratch that all weights are multiplied with before the next one. It should
+ * stay in a first level cache, but hold some windows, or the weights are read too often; and leave
+ * room for weights in a second level cache. */
+#define BAND_BYTES 20480
+#define BAND_WINDOWS 112
+#define MAX_BAND_BYTES 98304
 
 /* What a call needs of its parameters, for one group. A band is rows x columns of input pixels; of
  * a kernel of one row (column) it holds only the rows (columns) that windows start at, of one with
@@ -49,18 +55,24 @@ typedef struct conv_shape {
 typedef struct conv_tile {
     const int8_t *weights;
     ptrdiff_t tile_bytes; /* from one tile's weights to the next one's */
-    const int32_t *start;
+    const int32_t *start; /* of all lanes, like `multiplier` */
     const float *multiplier;
     int32_t count;        /* tiles */
-    int32_t lanes;        /* channels of them that exist */
-    int32_t first, end;   /* those that are in the range */
+    uint64_t stored[ONE_TILES * TILE_N / 64]; /* bits of the channels in the range */
     int32_t rows, cols, steps;        /* runs, and steps of a run */
     ptrdiff_t row_step, col_step;     /* from one run's bytes to the next one's */
     ptrdiff_t x_step, out_step;       /* from one window to the next */
 } conv_tile;
 
-static void multiply(const conv_tile *tile, const uint8_t *x, int8_t *out, int32_t windows,
-                     const requant *r);
+/* Windows of some output rows. */
+typedef struct conv_windows {
+    const uint8_t *x;
+    int8_t *out;
+    int32_t rows, cols;
+    ptrdiff_t x_next, out_next; /* from one row to the next */
+} conv_windows;
+
+static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r);
 static void multiply_one(const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r);
 static void spread_tile(const int8_t *from, int8_t *to, int32_t runs, int32_t run);
 
@@ -78,15 +90,24 @@ static int64_t band_bytes(const conv_shape *s, int32_t kernel_h, int32_t rows, i
 static void choose_band(conv_shape *s, const ek_conv_params *p)
 {
     const int64_t one_row = band_bytes(s, p->kernel_h, 1, p->out.w);
-    const int64_t pixels = BAND_BYTES / ((int64_t)p->kernel_h * s->in_channels);
+    if (p->out.h == 1 && one_row <= BAND_BYTES) { /* needs no division, which a few rows would feel */
+        s->rows = 1;
+        s->cols = p->out.w;
+        s->band_bytes = one_row;
+        return;
+    }
+    const int32_t cols = ek_min(p->out.w, BAND_WINDOWS);
+    const int64_t some = band_bytes(s, p->kernel_h, ek_ceil_div(BAND_WINDOWS, cols), cols);
+    const int64_t limit = some < BAND_BYTES ? BAND_BYTES : some < MAX_BAND_BYTES ? some : MAX_BAND_BYTES;
+    const int64_t pixels = limit / ((int64_t)p->kernel_h * s->in_channels);
     s->rows = s->cols = 1;
-    if (one_row > BAND_BYTES) {
-        const int64_t cols = (pixels - s->span_w) / s->stride_w / 64 * 64;
-        s->cols = cols < 64 ? 64 : (int32_t)cols;
+    if (one_row > limit) {
+        const int64_t fit = (pixels - s->span_w) / s->stride_w / 56 * 56;
+        s->cols = fit < 56 ? 56 : (int32_t)fit;
         s->cols = ek_min(s->cols, p->out.w);
     } else {
         const int64_t rows =
-            (BAND_BYTES / band_row_bytes(s, p->out.w) - p->kernel_h) / s->stride_h + 1;
+            (limit / band_row_bytes(s, p->out.w) - p->kernel_h) / s->stride_h + 1;
         s->cols = p->out.w;
         if (p->kernel_h == 1 || p->dilation_h == 1)
             s->rows = rows < p->out.h ? (int32_t)rows : p->out.h;
@@ -184,18 +205,18 @@ typedef struct conv_band {
 static void multiply_tile(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
                           const conv_tile *tile, int8_t *out, const requant *r)
 {
-    const ptrdiff_t next = s->stride_h * band->row_bytes;
-    int32_t rows = band->rows, cols = band->cols;
-    if (rows == 1 && cols == 1) {
+    conv_windows windows = {band->x, out, band->rows, band->cols, s->stride_h * band->row_bytes,
+                            p->out.h_stride};
+    if (band->rows == 1 && band->cols == 1) {
         multiply_one(tile, band->x, out, r);
         return;
     }
-    if (next == cols * tile->x_step && p->out.h_stride == cols * p->out.w_stride) {
-        cols *= rows;
-        rows = 1;
+    if (windows.x_next == band->cols * tile->x_step
+        && windows.out_next == band->cols * tile->out_step) {
+        windows.cols *= windows.rows;
+        windows.rows = 1;
     }
-    for (int32_t i = 0; i < rows; i++)
-        multiply(tile, band->x + i * next, out + (ptrdiff_t)i * p->out.h_stride, cols, r);
+    multiply(tile, &windows, r);
 }
 
 /* Multiplies the band with output channels [o, o_end) of one group. */
@@ -208,15 +229,16 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
     const int8_t *weights =
         p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
     for (int32_t n = (o - base) / TILE_N * TILE_N; n < o_end - base; n += tiles * TILE_N) {
-        const int32_t left = s->channels - n;
+        const int32_t lanes = ek_min(s->channels - n, tiles * TILE_N);
+        const int32_t first = ek_max(o - base - n, 0), end = ek_min(o_end - base - n, lanes);
+        int32_t start[(ONE_TILES + 1) * TILE_N];
+        float multiplier[(ONE_TILES + 1) * TILE_N];
         conv_tile tile = {
             .weights = weights + n / TILE_N * s->tile_bytes,
             .tile_bytes = s->tile_bytes,
             .start = p->start + base + n,
             .multiplier = p->multiplier + base + n,
-            .lanes = ek_min(left, tiles * TILE_N),
-            .first = ek_max(o - base - n, 0),
-            .end = ek_min(o_end - base - n, tiles * TILE_N),
+            .count = ek_ceil_div(end, TILE_N),
             .rows = p->kernel_h,
             .cols = s->runs_w,
             .steps = s->steps,
@@ -225,7 +247,16 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
             .x_step = (ptrdiff_t)s->stride_w * s->in_channels,
             .out_step = p->out.w_stride,
         };
-        tile.count = ek_ceil_div(tile.end, TILE_N);
+        for (int32_t i = 0; i < ek_ceil_div(end, 64); i++)
+            tile.stored[i] = low_bits(end - i * 64) & ~low_bits(ek_max(first - i * 64, 0));
+        if (lanes % TILE_N != 0) {
+            memset(start + lanes, 0, TILE_N * sizeof start[0]);
+            memset(multiplier + lanes, 0, TILE_N * sizeof multiplier[0]);
+            memcpy(start, tile.start, (size_t)lanes * sizeof start[0]);
+            memcpy(multiplier, tile.multiplier, (size_t)lanes * sizeof multiplier[0]);
+            tile.start = start;
+            tile.multiplier = multiplier;
+        }
         if (s->spread) {
             for (int32_t i = 0; i < tile.count; i++)
                 spread_tile(tile.weights + i * s->tile_bytes, band->spread + i * s->spread_bytes,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of dequantize_avx2.c and dequantize_sse41.c.
+ * Body of dequantize_sse41.c, dequantize_avx2.c and dequantize_avx512vnni.c.
  */
 #include "../kernels.h"
 #include "../walk.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of matmul_avx2.c and matmul_sse41.c: rows of a, less its zero point, are widened into
- * scratch; two rows of b are interleaved, so that one multiply-add sums two steps through k for
- * LANES columns. Factors lie in [-255, 255], so a pair of products is exact.
+ * Body of matmul_sse41.c, matmul_avx2.c and matmul_avx512vnni.c: rows of a, less its zero point, are
+ * widened into scratch; two rows of b are interleaved, so that one multiply-add sums two steps
+ * through k for LANES columns. Factors lie in [-255, 255], so a pair of products is exact.
  */
 #include "../kernels.h"
 #include "../window.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of max_pool_avx2.c and max_pool_sse41.c, which define BYTES, vbytes, v_lowest, v_load,
- * v_store and v_max. The last block of channels overlaps the one before it.
+ * Body of max_pool_sse41.c, max_pool_avx2.c and max_pool_avx512vnni.c, which define BYTES, vbytes,
+ * v_lowest, v_load, v_store and v_max. The last block of channels overlaps the one before it.
  */
 #include "../kernels.h"
 #include "../window.h"

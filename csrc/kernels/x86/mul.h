@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of mul_avx2.c and mul_sse41.c.
+ * Body of mul_sse41.c, mul_avx2.c and mul_avx512vnni.c.
  */
 #include "../broadcast.h"
 #include "../kernels.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of prelu_avx2.c and prelu_sse41.c.
+ * Body of prelu_sse41.c, prelu_avx2.c and prelu_avx512vnni.c.
  */
 #include "../kernels.h"
 #include "vector.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of quantize_avx2.c and quantize_sse41.c.
+ * Body of quantize_sse41.c, quantize_avx2.c and quantize_avx512vnni.c.
  */
 #include "../kernels.h"
 #include "../walk.h"

@@ -14,6 +14,7 @@ typedef struct ek_requant_avx512vnni {
     __m512 lo, hi;  /* before the zero point is added */
     __m512i zero;   /* as 16 bit */
     __m512i lowest; /* the lower clamp as 8 bit */
+    __m512i order;  /* of 32-bit parts, for ek_pack64 */
 } ek_requant_avx512vnni;
 
 static inline ek_requant_avx512vnni ek_requant_avx512vnni_init(const ek_clamp *clamp)
@@ -24,6 +25,7 @@ static inline ek_requant_avx512vnni ek_requant_avx512vnni_init(const ek_clamp *c
     r.hi = _mm512_set1_ps(scalar.hi);
     r.zero = _mm512_set1_epi16((short)scalar.zero);
     r.lowest = _mm512_set1_epi8((char)clamp->lo);
+    r.order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return r;
 }
 
@@ -39,12 +41,10 @@ static inline __m512i ek_requantize_avx512vnni(__m512i acc, __m512 multiplier,
     return ek_round_avx512vnni(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);
 }
 
-/* Sixteen rounded values as int8. */
+/* Sixteen rounded values as int8, their lowest bytes. */
 static inline __m128i ek_pack16_avx512vnni(__m512i a, const ek_requant_avx512vnni *r)
 {
-    const __m256i biased =
-        _mm256_add_epi16(_mm512_cvtepi32_epi16(a), _mm512_castsi512_si256(r->zero));
-    return _mm256_cvtsepi16_epi8(biased);
+    return _mm512_cvtepi32_epi8(_mm512_add_epi16(a, r->zero));
 }
 
 /* The same in fewer instructions for many vectors, where v cannot be NaN: only the upper clamp is
@@ -71,8 +71,7 @@ static inline __m512i ek_pack64_lanes(__m512i a, __m512i b, __m512i c, __m512i d
 static inline __m512i ek_pack64(__m512i a, __m512i b, __m512i c, __m512i d,
                                 const ek_requant_avx512vnni *r)
 {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(order, ek_pack64_lanes(a, b, c, d, r));
+    return _mm512_permutexvar_epi32(r->order, ek_pack64_lanes(a, b, c, d, r));
 }
 
 #endif /* EK_REQUANT_AVX512VNNI_H */

@@ -1,15 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The few vector operations that most kernels consist of: eight 32-bit lanes where the including
- * file defines EK_VECTOR_AVX2, else four with SSE4.1. `_n` forms touch only the first `count`
- * elements.
+ * The few vector operations that most kernels consist of: sixteen 32-bit lanes where the including
+ * file defines EK_VECTOR_AVX512VNNI, eight where it defines EK_VECTOR_AVX2, else four with SSE4.1.
+ * `_n` forms touch only the first `count` elements.
  */
 #ifndef EK_VECTOR_H
 #define EK_VECTOR_H
 
 #include <string.h>
 
-#ifdef EK_VECTOR_AVX2
+#if defined(EK_VECTOR_AVX512VNNI)
+
+#include "requant_avx512vnni.h"
+
+#define LANES 16
+#define VECTOR_NAME(stem) stem##_avx512vnni
+#define VECTOR_NAME_WITH(stem, suffix) stem##_avx512vnni_##suffix
+typedef __m128i vbytes; /* LANES bytes */
+typedef __m512i vint;
+typedef __m512 vfloat;
+typedef ek_requant_avx512vnni requant;
+#define requant_init ek_requant_avx512vnni_init
+
+static inline vbytes v_load_bytes(const int8_t *x)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)x);
+}
+static inline vint v_widen(vbytes a) { return _mm512_cvtepi8_epi32(a); }
+/* (a0 b0 a1 b1 ...) as int16. */
+static inline vint v_pair(vbytes a, vbytes b)
+{
+    return _mm512_cvtepi8_epi16(_mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
+}
+static inline vint v_load(const int32_t *x) { return _mm512_loadu_si512(x); }
+static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
+{
+    _mm_storeu_si128((__m128i *)(void *)y, ek_pack16_avx512vnni(rounded, r));
+}
+static inline vint v_set(int32_t a) { return _mm512_set1_epi32(a); }
+static inline vint v_set16(int32_t a) { return _mm512_set1_epi16((short)a); }
+static inline vint v_sub16(vint a, vint b) { return _mm512_sub_epi16(a, b); }
+/* Sums of two products of int16, exact. */
+static inline vint v_madd(vint a, vint b) { return _mm512_madd_epi16(a, b); }
+static inline vint v_add(vint a, vint b) { return _mm512_add_epi32(a, b); }
+static inline vint v_sub(vint a, vint b) { return _mm512_sub_epi32(a, b); }
+static inline vint v_mul(vint a, vint b) { return _mm512_mullo_epi32(a, b); }
+static inline vfloat v_to_float(vint a) { return _mm512_cvtepi32_ps(a); }
+static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx512vnni(a, r); }
+static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
+{
+    return ek_requantize_avx512vnni(acc, multiplier, r);
+}
+static inline vfloat v_setf(float a) { return _mm512_set1_ps(a); }
+static inline vfloat v_loadf(const float *x) { return _mm512_loadu_ps(x); }
+static inline void v_storef(float *y, vfloat a) { _mm512_storeu_ps(y, a); }
+static inline vfloat v_addf(vfloat a, vfloat b) { return _mm512_add_ps(a, b); }
+static inline vfloat v_mulf(vfloat a, vfloat b) { return _mm512_mul_ps(a, b); }
+static inline vfloat v_divf(vfloat a, vfloat b) { return _mm512_div_ps(a, b); }
+/* a where the sign bit of `mask` is set, else b. */
+static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
+{
+    return _mm512_mask_mov_ps(b, _mm512_movepi32_mask(mask), a);
+}
+static inline __mmask16 v_first(int32_t count)
+{
+    return (__mmask16)(count >= LANES ? 0xFFFF : (1 << count) - 1);
+}
+static inline vbytes v_load_bytes_n(const int8_t *x, int32_t count)
+{
+    return _mm_maskz_loadu_epi8(v_first(count), x);
+}
+static inline void v_store_i8_n(int8_t *y, vint rounded, const requant *r, int32_t count)
+{
+    _mm_mask_storeu_epi8(y, v_first(count), ek_pack16_avx512vnni(rounded, r));
+}
+static inline vfloat v_loadf_n(const float *x, int32_t count)
+{
+    return _mm512_maskz_loadu_ps(v_first(count), x);
+}
+static inline void v_storef_n(float *y, vfloat a, int32_t count)
+{
+    _mm512_mask_storeu_ps(y, v_first(count), a);
+}
+
+#elif defined(EK_VECTOR_AVX2)
 
 #include "requant_avx2.h"
 
@@ -126,6 +200,8 @@ static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
 
 #endif
 
+#ifndef EK_VECTOR_AVX512VNNI
+
 static inline vbytes v_load_bytes_n(const int8_t *x, int32_t count)
 {
     int8_t buffer[LANES] = {0};
@@ -133,13 +209,6 @@ static inline vbytes v_load_bytes_n(const int8_t *x, int32_t count)
         return v_load_bytes(x);
     memcpy(buffer, x, (size_t)count);
     return v_load_bytes(buffer);
-}
-
-static inline vint v_load_i8(const int8_t *x) { return v_widen(v_load_bytes(x)); }
-
-static inline vint v_load_i8_n(const int8_t *x, int32_t count)
-{
-    return v_widen(v_load_bytes_n(x, count));
 }
 
 static inline void v_store_i8_n(int8_t *y, vint rounded, const requant *r, int32_t count)
@@ -171,6 +240,15 @@ static inline void v_storef_n(float *y, vfloat a, int32_t count)
         v_storef(buffer, a);
         memcpy(y, buffer, (size_t)count * sizeof *y);
     }
+}
+
+#endif
+
+static inline vint v_load_i8(const int8_t *x) { return v_widen(v_load_bytes(x)); }
+
+static inline vint v_load_i8_n(const int8_t *x, int32_t count)
+{
+    return v_widen(v_load_bytes_n(x, count));
 }
 
 #endif /* EK_VECTOR_H */
