@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cache
 
+from edgekit.building import targets
 from edgekit.sources import source_root
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -32,10 +27,9 @@ class KernelSet:
 @cache
 def kernel_sets() -> dict[str, KernelSet]:
     """All sets by name, slowest first within an architecture."""
-    text = (source_root() / "csrc" / "kernels" / "sets.toml").read_text(encoding="utf-8")
     return {
         name: KernelSet(name, entry.get("after"), tuple(key for key, value in entry.items() if isinstance(value, dict)))
-        for name, entry in tomllib.loads(text).items()
+        for name, entry in targets.kernel_sets(source_root()).items()
     }
 
 

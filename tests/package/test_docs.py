@@ -63,7 +63,7 @@ def test_raspberry_pi(root: Path, digits: Path, tmp_path: Path) -> None:
 
 def test_raspberry_pi_names_every_target(root: Path) -> None:
     page = (root / "docs" / "RASPBERRY_PI.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\|[^|]*\|[^|]*\| `([\w-]+)` \| (.*?) \|$", page, re.M))
+    rows = dict(re.findall(r"^\|[^|]*\|[^|]*\| `([\w-]+)` \| (.*?)\|$", page, re.M))
     boards = {target.name: target for target in read_targets(root) if target.name.startswith("rpi")}
     assert set(rows) - {"aarch64"} == set(boards)
     for name, target in boards.items():
