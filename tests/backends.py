@@ -9,6 +9,12 @@ from edgekit.format.reader import read
 from edgekit.verify.backends import Subject, all_backends
 
 
+def not_emulated(path: Path) -> list[str]:
+    """All of this machine."""
+    backends = all_backends(Subject(read(path), path))
+    return [b.name for b in backends if not b.name.startswith("qemu-") and b.available() is None]
+
+
 def without_boards(path: Path) -> list[str]:
     """All that can run here but the emulated microcontrollers, which have tests of their own."""
     backends = all_backends(Subject(read(path), path))

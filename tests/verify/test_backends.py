@@ -11,7 +11,7 @@ import pytest
 from edgekit.format.writer import write
 from edgekit.plan import plan
 from edgekit.verify import verify
-from tests.backends import without_boards
+from tests.backends import not_emulated
 from tests.support import OPERATORS, cases
 
 CASES = 30
@@ -27,7 +27,7 @@ def test_all_backends_agree(operator: str, tmp_path: Path) -> None:
         plan(case.program)
         path = tmp_path / "model.ekm"
         write(case.program, path)
-        report = verify(path, case.samples, backends=without_boards(path))
+        report = verify(path, case.samples, backends=not_emulated(path))
         assert report.ok, f"{case.about}\n{report.problems()}"
         names = [b.name for b in report.backends]
         assert {"reference", "c-scalar", "onnxruntime"} <= set(names)
