@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution with at most sixteen values to a window, where adding up lanes, as conv2d_neon does,
+ * would cost as much as the products: values and weights are widened to 16 bits, and each value is
+ * multiplied with the weights of eight channels.
+ */
+#define TILE_N 8
+#define TILE_K 1
+#define DEPTH 16 /* at most */
+
+#ifdef __aarch64__
+#define BLOCK 8 /* sixteen sums of four channels in 32 registers */
+#else
+#define BLOCK 4 /* eight in 16 */
+#endif
+
+#include "conv2d_panel.h"
+
+/* Sums of eight channels of one row. */
+typedef struct sums8 {
+    int32x4_t low, high;
+} sums8;
+
+#ifdef __aarch64__
+#define MULTIPLY_ADD(lane, s, x, w)                                                             \
+    do {                                                                                        \
+        (s).low = vmlal_laneq_s16((s).low, vget_low_s16(w), x, lane);                           \
+        (s).high = vmlal_high_laneq_s16((s).high, w, x, lane);                                  \
+    } while (0)
+#else
+#define MULTIPLY_ADD(lane, s, x, w)                                                             \
+    do {                                                                                        \
+        const int16x4_t x_ = (lane) < 4 ? vget_low_s16(x) : vget_high_s16(x);                   \
+        (s).low = vmlal_lane_s16((s).low, vget_low_s16(w), x_, (lane) % 4);                     \
+        (s).high = vmlal_lane_s16((s).high, vget_high_s16(w), x_, (lane) % 4);                  \
+    } while (0)
+#endif
+
+typedef struct block_sums {
+    sums8 s0, s1, s2, s3;
+#if BLOCK == 8
+    sums8 s4, s5, s6, s7;
+#endif
+} block_sums;
+
+/* Value `lane` (a literal) of eight in each row by the next eight weights. */
+#if BLOCK == 8
+#define ADD_MORE(lane)                                                                          \
+    MULTIPLY_ADD(lane, s.s4, x4, v);                                                            \
+    MULTIPLY_ADD(lane, s.s5, x5, v);                                                            \
+    MULTIPLY_ADD(lane, s.s6, x6, v);                                                            \
+    MULTIPLY_ADD(lane, s.s7, x7, v);
+#else
+#define ADD_MORE(lane)
+#endif
+#define ADD_VALUE(lane)                                                                         \
+    if (count > (lane)) {                                                                       \
+        const int16x8_t v = vmovl_s8(vld1_s8(w + (lane) * TILE_N));                             \
+        MULTIPLY_ADD(lane, s.s0, x0, v);                                                        \
+        MULTIPLY_ADD(lane, s.s1, x1, v);                                                        \
+        MULTIPLY_ADD(lane, s.s2, x2, v);                                                        \
+        MULTIPLY_ADD(lane, s.s3, x3, v);                                                        \
+        ADD_MORE(lane)                                                                          \
+    }
+
+INLINE int16x8_t load8(const int8_t *x) { return vmovl_s8(vld1_s8(x)); }
+
+/* Adds `count` values (8: a constant there), at most eight, of BLOCK rows. */
+INLINE block_sums add_values(const int32_t count, block_sums s, const int8_t *x, ptrdiff_t stride,
+                             const int8_t *w)
+{
+    const int16x8_t x0 = load8(x), x1 = load8(x + stride);
+    const int16x8_t x2 = load8(x + 2 * stride), x3 = load8(x + 3 * stride);
+#if BLOCK == 8
+    const int16x8_t x4 = load8(x + 4 * stride), x5 = load8(x + 5 * stride);
+    const int16x8_t x6 = load8(x + 6 * stride), x7 = load8(x + 7 * stride);
+#endif
+    ADD_VALUE(0)
+    ADD_VALUE(1)
+    ADD_VALUE(2)
+    ADD_VALUE(3)
+    ADD_VALUE(4)
+    ADD_VALUE(5)
+    ADD_VALUE(6)
+    ADD_VALUE(7)
+    return s;
+}
+
+/* Two rows. */
+INLINE void store_rows(int8_t *const *out, int32_t o, sums8 a, sums8 b, float32x4_t low,
+                       float32x4_t high, const requant *r)
+{
+    const int32x4_t acc[4] = {a.low, a.high, b.low, b.high};
+    const float32x4_t multipliers[4] = {low, high, low, high};
+    const int8x16_t y = ek_requantize16_neon(acc, multipliers, r);
+    vst1_s8(out[0] + o, vget_low_s8(y));
+    vst1_s8(out[1] + o, vget_high_s8(y));
+}
+
+/* One tile and the first `count` rows, a multiple of BLOCK; `depth` values, of which all of the first
+ * `whole` (a constant: 0, 8 or 16) are there. */
+INLINE void tile_rows(const int whole, const conv_tiles *tiles, const conv_rows *rows, int32_t t,
+                      int32_t count, const requant *given)
+{
+    const requant r = *given;
+    const int8_t *w = tiles->weights + t * tiles->bytes;
+    const int32_t *start = tiles->start + t * TILE_N;
+    const float *m = tiles->multiplier + t * TILE_N;
+    const int32_t o = tiles->out + t * TILE_N, depth = rows->segment;
+    const ptrdiff_t stride = rows->stride;
+    const int8_t *x = rows->x;
+    int8_t *const *out = rows->out;
+    for (int8_t *const *end = out + count; out != end; out += BLOCK, x += BLOCK * stride) {
+        const sums8 first = {vld1q_s32(start), vld1q_s32(start + 4)};
+        const float32x4_t low = vld1q_f32(m), high = vld1q_f32(m + 4);
+        block_sums s = {first, first, first, first,
+#if BLOCK == 8
+                        first, first, first, first
+#endif
+        };
+        if (whole >= 8)
+            s = add_values(8, s, x, stride, w);
+        if (whole == 16)
+            s = add_values(8, s, x + 8, stride, w + 8 * TILE_N);
+        else if (depth > whole)
+            s = add_values(depth - whole, s, x + whole, stride, w + whole * TILE_N);
+        store_rows(out, o, s.s0, s.s1, low, high, &r);
+        store_rows(out + 2, o, s.s2, s.s3, low, high, &r);
+#if BLOCK == 8
+        store_rows(out + 4, o, s.s4, s.s5, low, high, &r);
+        store_rows(out + 6, o, s.s6, s.s7, low, high, &r);
+#endif
+    }
+}
+
+static __attribute__((noinline)) void tile_rows_0(const conv_tiles *tiles, const conv_rows *rows,
+                                                  int32_t t, int32_t count, const requant *r)
+{
+    tile_rows(0, tiles, rows, t, count, r);
+}
+
+static __attribute__((noinline)) void tile_rows_8(const conv_tiles *tiles, const conv_rows *rows,
+                                                  int32_t t, int32_t count, const requant *r)
+{
+    tile_rows(8, tiles, rows, t, count, r);
+}
+
+static __attribute__((noinline)) void tile_rows_16(const conv_tiles *tiles, const conv_rows *rows,
+                                                   int32_t t, int32_t count, const requant *r)
+{
+    tile_rows(16, tiles, rows, t, count, r);
+}
+
+/* Fewer than BLOCK rows at the end are filled up with the last one. */
+static void multiply_rest(const conv_tiles *tiles, const conv_rows *rows, int32_t first,
+                          const requant *r)
+{
+    int8_t x[BLOCK][DEPTH] = {{0}}, *out[BLOCK];
+    for (int32_t i = 0; i < BLOCK; i++) {
+        const int32_t row = ek_min(first + i, rows->count - 1);
+        memcpy(x[i], rows->x + row * rows->stride, (size_t)rows->segment);
+        out[i] = rows->out[row];
+    }
+    const conv_rows rest = {x[0], DEPTH, BLOCK, 1, rows->segment, 0, out};
+    multiply(tiles, &rest, r);
+}
+
+static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requant *r)
+{
+    const int32_t whole = rows->count / BLOCK * BLOCK, depth = rows->segment;
+    for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
+        (depth == 16 ? tile_rows_16 : depth >= 8 ? tile_rows_8 : tile_rows_0)(tiles, rows, t,
+                                                                               whole, r);
+    if (whole < rows->count)
+        multiply_rest(tiles, rows, whole, r);
+}
+
+/* Rows have one segment: several would be multiples of CHUNK, more than DEPTH together. */
+int ek_conv2d_shallow_neon_supports(const void *params)
+{
+    const ek_conv_params *p = params;
+    const int64_t depth = (int64_t)p->kernel_h * p->kernel_w * (p->in.c / p->groups);
+    const int64_t windows = (int64_t)p->out.n * p->out.h * p->out.w;
+    return conv_supports(p) && depth <= DEPTH && windows >= BLOCK;
+}
+
+size_t ek_conv2d_shallow_neon_scratch(const void *params)
+{
+    const conv_shape s = conv_shape_of(params);
+    return panel_scratch(&s);
+}
+
+void ek_conv2d_shallow_neon(const void *params, const void *const in[], void *out, void *scratch,
+                            const ek_range *range)
+{
+    const ek_conv_params *p = params;
+    const conv_shape s = conv_shape_of(p);
+    conv_range(p, &s, in[0], out, scratch, range);
+}
