@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -158,6 +159,10 @@ py::array allocate_port(const ek_io_info &info, ek_format format) {
     return allocate(is_unsigned ? py::dtype::of<uint8_t>() : py::dtype::of<int8_t>(), shape, info.elements);
 }
 
+/* Runs shorter than this keep the GIL: handing it over and getting it back costs some of that itself, and
+ * a thread that waits for it would hardly be awake before the run is over. */
+constexpr std::chrono::microseconds brief_run(10);
+
 /* An instance with its memory, buffers and threads. */
 class Runner {
 public:
@@ -187,14 +192,29 @@ public:
         bind_outputs();
     }
 
-    void run() {
+    /* Executes the model once; returns the outputs by name. */
+    const py::object &run() {
+        check(execute(), model_->name());
+        return outputs_;
+    }
+
+    /* Makes an array that the caller owns the buffer of a port. It must have the port's shape and type for
+     * `format`; edgekit/runtime/ says what is wrong with others. */
+    void bind(bool output, uint32_t index, py::array array, int format) {
+        const std::string what = model_->name() + (output ? ": output " : ": input ") + std::to_string(index);
+        if ((array.flags() & py::array::c_style) == 0) raise("EdgekitError", what + ": the array is not contiguous");
+        const auto bytes = static_cast<std::size_t>(array.nbytes());
+        const auto layout = static_cast<ek_format>(format);
+        void *writable = output ? array.mutable_data() : nullptr;
         ek_status status;
         {
             const py::gil_scoped_release release;
             const std::lock_guard<std::mutex> lock(mutex_);
-            status = ek_run(instance_);
+            status = output ? ek_bind_output(instance_, index, writable, bytes, layout)
+                            : ek_bind_input(instance_, index, array.data(), bytes, layout);
         }
-        check(status, model_->name());
+        check(status, what);
+        hold(output, index, std::move(array));
     }
 
     py::list trace() {
@@ -244,32 +264,41 @@ private:
         return events;
     }
 
+    /* One run at a time, and without the GIL unless the last run was brief. */
+    ek_status execute() {
+        if (brief_.load(std::memory_order_relaxed)) {
+            const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+            if (lock.owns_lock()) return ek_run(instance_);
+        }
+        const py::gil_scoped_release release;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto start = Clock::now();
+        const ek_status status = ek_run(instance_);
+        brief_.store(Clock::now() - start < brief_run, std::memory_order_relaxed);
+        return status;
+    }
+
     void bind_inputs(const std::vector<int> &formats) {
         const auto infos = model_->ports(false);
-        py::dict views;
         for (uint32_t i = 0; i < infos.size(); ++i) {
             const auto format = static_cast<ek_format>(formats.at(i));
-            const py::array array = allocate_port(infos[i], format);
-            check(ek_bind_input(instance_, i, array.data(), static_cast<std::size_t>(array.nbytes()), format),
-                  model_->name() + ": input '" + infos[i].name + "'");
-            views[infos[i].name] = array;
-            buffers_.push_back(array);
+            bind(false, i, allocate_port(infos[i], format), format);
         }
-        inputs_ = read_only(views);
     }
 
     void bind_outputs() {
         const auto infos = model_->ports(true);
-        py::dict views;
         for (uint32_t i = 0; i < infos.size(); ++i) {
-            py::array array = allocate_port(infos[i], infos[i].format);
-            check(ek_bind_output(instance_, i, array.mutable_data(), static_cast<std::size_t>(array.nbytes()),
-                                 infos[i].format),
-                  model_->name() + ": output '" + infos[i].name + "'");
-            views[infos[i].name] = array;
-            buffers_.push_back(array);
+            bind(true, i, allocate_port(infos[i], infos[i].format), infos[i].format);
         }
-        outputs_ = read_only(views);
+    }
+
+    /* Keeps the array as long as the instance is bound to it, whatever Python does to its views. */
+    void hold(bool output, uint32_t index, py::array array) {
+        ek_io_info info;
+        check(output ? ek_output_info(model_->get(), index, &info) : ek_input_info(model_->get(), index, &info),
+              model_->name());
+        (output ? output_arrays_ : input_arrays_)[info.name] = std::move(array);
     }
 
     static py::object read_only(const py::dict &views) {
@@ -283,9 +312,38 @@ private:
     ek_instance *instance_ = nullptr;
     Observer observer_;
     std::mutex mutex_; /* an instance serves one run at a time */
-    std::vector<py::array> buffers_; /* what the instance is bound to, whatever Python does to its views */
-    py::object inputs_, outputs_;
+    std::atomic<bool> brief_{false};
+    py::dict input_arrays_, output_arrays_; /* port -> what the instance is bound to */
+    py::object inputs_ = read_only(input_arrays_), outputs_ = read_only(output_arrays_);
 };
+
+/* The Runner in an object of its Python class or of one derived from it; null before __init__. What
+ * py::cast finds by two look-ups is at a known place in every object that derives from one C++ class. */
+Runner *runner_in(PyObject *object) {
+    auto *instance = reinterpret_cast<py::detail::instance *>(object);
+    if (!instance->simple_layout) return py::cast<Runner *>(py::handle(object));
+    return static_cast<Runner *>(instance->simple_value_holder[0]);
+}
+
+/* runner(): a slot of the type, as the way through a Python method costs more than a small model does. */
+PyObject *call_runner(PyObject *self, PyObject *args, PyObject *kwargs) {
+    if (PyTuple_GET_SIZE(args) != 0 || (kwargs != nullptr && PyDict_GET_SIZE(kwargs) != 0)) {
+        PyErr_SetString(PyExc_TypeError, "a runner takes no arguments: fill its inputs before the call");
+        return nullptr;
+    }
+    try {
+        Runner *runner = runner_in(self);
+        if (runner != nullptr) return py::object(runner->run()).release().ptr();
+        PyErr_SetString(PyExc_TypeError, "Runner.__init__() was not called");
+    } catch (py::error_already_set &error) {
+        error.restore();
+    } catch (const std::exception &error) {
+        PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return nullptr;
+}
+
+void set_runner_slots(PyHeapTypeObject *type) { type->ht_type.tp_call = call_runner; }
 
 std::vector<int> dims(const int32_t *values, int32_t rank) { return std::vector<int>(values, values + rank); }
 
@@ -349,15 +407,16 @@ PYBIND11_MODULE(_native, module) {
             return ek_scratch_needed(model.get(), kernels);
         }, py::arg("kernels"));
 
-    py::class_<Runner>(module, "Runner")
+    py::class_<Runner>(module, "Runner", py::custom_type_setup(set_runner_slots))
         .def(py::init<std::shared_ptr<Model>, ek_kernels, uint32_t, const std::vector<int> &, bool>(),
              py::arg("model"), py::arg("kernels"), py::arg("threads"), py::arg("input_formats"),
              py::arg("observed") = false)
-        .def("__call__", &Runner::run)
-        .def("trace", &Runner::trace)
-        .def("profile", &Runner::profile)
-        .def("reset", &Runner::reset)
-        .def_property_readonly("inputs", &Runner::inputs)
-        .def_property_readonly("outputs", &Runner::outputs)
-        .def_property_readonly("memory_bytes", &Runner::memory_bytes);
+        .def("_bind", &Runner::bind, py::arg("output"), py::arg("index"), py::arg("array"), py::arg("format"))
+        .def("_trace", &Runner::trace)
+        .def("_profile", &Runner::profile)
+        .def("reset", &Runner::reset, "Puts persistent state back to its initial values.")
+        .def_property_readonly("inputs", &Runner::inputs, "Input name -> the array that runs read.")
+        .def_property_readonly("outputs", &Runner::outputs, "Output name -> the array that runs write.")
+        .def_property_readonly("memory_bytes", &Runner::memory_bytes,
+                               "What the runtime asked for: prepared operators, arena, state, scratch and repacked weights.");
 }

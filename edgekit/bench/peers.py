@@ -25,7 +25,7 @@ def open_edgekit(path: Path, threads: int, kernels: str) -> Run:
     runner = model.bind(threads, kernels)
     for port in model.inputs:
         runner.inputs[port.name][...] = _noise(port.shape, port.dtype)
-    return runner._native
+    return runner
 
 
 def open_onnxruntime(path: Path, threads: int) -> Run:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,13 +80,14 @@ class OpTime:
     nanoseconds: int
 
 
-class Runner:
-    """A model prepared for execution, with memory and buffers of its own.
+class Runner(_native.Runner):
+    """A model prepared for execution, with memory of its own.
 
-    `inputs` and `outputs` map names to NumPy views of the very buffers that the runtime reads and
-    writes: fill the inputs, call the runner, read the outputs. Nothing is allocated or copied in
-    between, and the GIL is released meanwhile. One runner serves one thread at a time; make
-    one per thread to run in parallel.
+    `inputs` and `outputs` map names to the NumPy arrays that the runtime reads and writes in place: its own
+    buffers, or arrays of the caller after `bind_input` and `bind_output`. Fill the inputs and call the
+    runner, which returns `outputs`. Nothing is allocated, checked or copied in between, and runs of more
+    than some microseconds release the GIL. One runner serves one thread at a time; make one per thread to
+    run in parallel.
     """
 
     def __init__(
@@ -95,24 +96,61 @@ class Runner:
         _check_threads(threads)
         numbers = [_FORMATS[formats.get(port.name, port.format)] for port in model.inputs]
         mask = kernel_sets.mask(kernels) | (_native.REPACK if repack else 0)
-        self._native = _native.Runner(model._native, mask, threads, numbers, observed)
-        self.inputs: Arrays = self._native.inputs
-        self.outputs: Arrays = self._native.outputs
+        super().__init__(model._native, mask, threads, numbers, observed)
+        self._name, self._inputs, self._outputs = model._native.name, model.inputs, model.outputs
         self.kernels = kernels
         self.threads = threads
 
-    def __call__(self) -> None:
-        """Executes the model once."""
-        self._native()
+    def bind_input(self, name: str, array: np.ndarray) -> None:
+        """Reads an input from the caller's own array from now on.
 
-    @property
-    def memory_bytes(self) -> int:
-        """What the runtime asked for: prepared operators, arena, state, scratch and repacked weights."""
-        return self._native.memory_bytes
+        Args:
+            name: of the input.
+            array: C-contiguous, of the port's `shape` and `dtype`, or of its `raw_shape` and `raw_dtype`. It is
+                kept alive, and each run reads what it then holds.
 
-    def reset(self) -> None:
-        """Puts persistent state back to its initial values."""
-        self._native.reset()
+        Raises:
+            DataError: the array has another shape, type or layout, or shares memory with an output.
+            InputError: no input has that name.
+        """
+        index, port = self._port("input", self._inputs, name)
+        format = _format_of(port, array) if isinstance(array, np.ndarray) else port.format
+        shape, dtype = (port.raw_shape, port.raw_dtype) if format == "raw" else (port.shape, port.dtype)
+        _check_bindable(f"input '{name}'", array, shape, dtype)
+        self._check_apart(f"input '{name}'", array, self.outputs)
+        self._bind(False, index, array, _FORMATS[format])
+
+    def bind_output(self, name: str, array: np.ndarray) -> None:
+        """Writes an output to the caller's own array from now on.
+
+        Args:
+            name: of the output.
+            array: writable and C-contiguous, of the port's `shape` and `dtype`. It is kept alive.
+
+        Raises:
+            DataError: the array has another shape, type or layout, or shares memory with another one.
+            InputError: no output has that name.
+        """
+        index, port = self._port("output", self._outputs, name)
+        _check_bindable(f"output '{name}'", array, port.shape, port.dtype)
+        if not array.flags.writeable:
+            raise DataError(f"output '{name}' takes an array that can be written")
+        others = {other: held for other, held in self.outputs.items() if other != name}
+        self._check_apart(f"output '{name}'", array, {**self.inputs, **others})
+        self._bind(True, index, array, _FORMATS[port.format])
+
+    def _port(self, kind: str, ports: tuple[Port, ...], name: str) -> tuple[int, Port]:
+        for index, port in enumerate(ports):
+            if port.name == name:
+                return index, port
+        listed = ", ".join(port.name for port in ports)
+        raise InputError(f"{self._name}: no {kind} is named {name}; {kind}s: {listed}")
+
+    @staticmethod
+    def _check_apart(what: str, array: np.ndarray, others: Arrays) -> None:
+        for name, other in others.items():
+            if np.may_share_memory(array, other):
+                raise DataError(f"{what} shares memory with '{name}': no output may")
 
 
 class Model:
@@ -137,8 +175,7 @@ class Model:
         self._bytes = source if isinstance(source, bytes) else None
         self.inputs = tuple(Port._of(port) for port in self._native.inputs())
         self.outputs = tuple(Port._of(port) for port in self._native.outputs())
-        self._runners: dict[tuple[Any, ...], Runner] = {}
-        self._lock = threading.Lock()
+        self._idle: dict[tuple[Any, ...], list[Runner]] = {}
 
     def __repr__(self) -> str:
         return f"<edgekit.Model {self._native.name!r}>"
@@ -151,8 +188,10 @@ class Model:
         raw: bool = False,
         formats: Mapping[str, str] | None = None,
         repack: bool = True,
+        inputs: Arrays | None = None,
+        outputs: Arrays | None = None,
     ) -> Runner:
-        """A runner with its own memory and buffers.
+        """A runner with memory of its own, over its own buffers or the caller's arrays.
 
         Args:
             threads: 1 to 64; results are the same bits for any number.
@@ -161,10 +200,21 @@ class Model:
             formats: input name -> `float`, `raw` or `int8`, for a choice per input.
             repack: keep a copy of the weights in the order that the kernels like, where the file holds
                 another; faster, and results are the same bits.
+            inputs, outputs: name -> an array for `Runner.bind_input` or `Runner.bind_output`; ports that are not
+                named get buffers of the runner's own.
+
+        Raises:
+            DataError: an array cannot be bound.
+            InputError: an option or a name does not fit the model.
         """
         if formats is None:
             formats = {port.name: "raw" for port in self.inputs if raw and port.raw_dtype is not None}
-        return self._runner(kernels, threads, formats, observed=False, repack=repack)
+        runner = self._runner(kernels, threads, formats, observed=False, repack=repack)
+        for name, array in (inputs or {}).items():
+            runner.bind_input(name, array)
+        for name, array in (outputs or {}).items():
+            runner.bind_output(name, array)
+        return runner
 
     def run(
         self, inputs: np.ndarray | Arrays, *, kernels: str = "auto", threads: int = 1
@@ -187,7 +237,7 @@ class Model:
         Raises:
             DataError: an array is missing, unknown, or has the wrong type or shape.
 
-        Threads may share a model and then take turns; to compute in parallel, `bind` a runner for each.
+        Threads may share a model: each call has a runner for itself, which is kept for later calls.
         """
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
@@ -196,8 +246,7 @@ class Model:
         runs = self._runs(batches)
         filled = groups[self.inputs[0].name][1] if self.inputs else 0
         results: dict[str, list[np.ndarray]] = {port.name: [] for port in self.outputs}
-        with self._lock:
-            runner = self._cached(kernels, threads, formats)
+        with self._borrowed(kernels, threads, formats) as runner:
             for i in range(runs):
                 for name, batch in batches.items():
                     runner.inputs[name][...] = batch[i]
@@ -221,9 +270,8 @@ class Model:
             The outputs by name, and tensor index in the file -> flat int8 array of its elements,
             8-bit tensors only, each as it was when its operator was done.
         """
-        with self._lock:
-            runner = self._fed(inputs, kernels, threads, repack=False)
-            rows = runner._native.trace()
+        with self._fed(inputs, kernels, threads, repack=False) as runner:
+            rows = runner._trace()
             outputs = {name: view.copy() for name, view in runner.outputs.items()}
         return outputs, {tensor: array for tensor, opcode, array in rows if opcode != Opcode.DEQUANTIZE}
 
@@ -235,10 +283,9 @@ class Model:
             inputs = {port.name: np.zeros(port.shape, port.dtype) for port in self.inputs}
         if runs < 1:
             raise InputError(f"runs must be 1 or more, not {runs}")
-        with self._lock:
-            runner = self._fed(inputs, kernels, threads, repack=True)
-            runner._native.profile()
-            rounds = [runner._native.profile() for _ in range(runs)]
+        with self._fed(inputs, kernels, threads, repack=True) as runner:
+            runner._profile()
+            rounds = [runner._profile() for _ in range(runs)]
         medians = np.median([[row[3] for row in rows] for rows in rounds], axis=0)
         return [
             OpTime(op, Opcode(opcode), kernel, int(nanoseconds))
@@ -291,27 +338,35 @@ class Model:
             raise DataError(f"{self._native.name}: inputs have different numbers of samples: {listed}")
         return next(iter(counts.values()), 1)
 
-    def _fed(self, inputs: np.ndarray | Arrays, kernels: str, threads: int, repack: bool) -> Runner:
+    @contextmanager
+    def _fed(self, inputs: np.ndarray | Arrays, kernels: str, threads: int, repack: bool) -> Iterator[Runner]:
         """A runner that reports its operators, holding the one batch `inputs`."""
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
-        runner = self._cached(kernels, threads, formats, observed=True, repack=repack)
-        for port in self.inputs:
-            batches, filled = _batches(port, formats[port.name], arrays[port.name])
-            if len(batches) != 1 or filled:
-                raise DataError(
-                    f"{self._native.name}: input '{port.name}' has shape {list(arrays[port.name].shape)}, give one batch of {list(port.shape)}"
-                )
-            runner.inputs[port.name][...] = batches[0]
-        return runner
+        with self._borrowed(kernels, threads, formats, observed=True, repack=repack) as runner:
+            for port in self.inputs:
+                batches, filled = _batches(port, formats[port.name], arrays[port.name])
+                if len(batches) != 1 or filled:
+                    raise DataError(
+                        f"{self._native.name}: input '{port.name}' has shape {list(arrays[port.name].shape)}, give one batch of {list(port.shape)}"
+                    )
+                runner.inputs[port.name][...] = batches[0]
+            yield runner
 
-    def _cached(
+    @contextmanager
+    def _borrowed(
         self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool = False, repack: bool = True
-    ) -> Runner:
-        key = (kernels, threads, tuple(formats.items()), observed, repack)
-        if key not in self._runners:
-            self._runners[key] = self._runner(kernels, threads, formats, observed, repack)
-        return self._runners[key]
+    ) -> Iterator[Runner]:
+        """A runner that no other thread has meanwhile: an idle one, or a new one where there is none."""
+        idle = self._idle.setdefault((kernels, threads, tuple(formats.items()), observed, repack), [])
+        try:
+            runner = idle.pop()
+        except IndexError:
+            runner = self._runner(kernels, threads, formats, observed, repack)
+        try:
+            yield runner
+        finally:
+            idle.append(runner)
 
     def _runner(
         self, kernels: str, threads: int, formats: Mapping[str, str], observed: bool, repack: bool
@@ -351,6 +406,18 @@ def _mode(path: Path) -> int:
 def _check_threads(threads: int) -> None:
     if not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
+
+
+def _check_bindable(what: str, array: Any, shape: tuple[int, ...] | None, dtype: np.dtype | None) -> None:
+    """Whether the runtime can work on the array in place."""
+    assert shape is not None
+    wanted = f"{what} takes a C-contiguous {dtype} array of shape {list(shape)} to be bound"
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{wanted}, not a {type(array).__name__}")
+    if array.dtype != dtype or array.shape != shape:
+        raise DataError(f"{wanted}, not {array.dtype} {list(array.shape)}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise DataError(f"{wanted}, not a strided or misaligned view: give np.ascontiguousarray of it")
 
 
 def _format_of(port: Port, array: np.ndarray) -> str:

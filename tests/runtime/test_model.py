@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.errors import DataError, FormatError, InputError
+from edgekit.errors import DataError, EdgekitError, FormatError, InputError
 from edgekit.runtime import kernels
 
 
@@ -102,6 +102,105 @@ def test_a_runner_owns_its_buffers(path: Path, images: np.ndarray) -> None:
     np.testing.assert_array_equal(logits, expected[1:2])
 
 
+def test_a_call_returns_the_outputs_and_takes_no_arguments(path: Path, images: np.ndarray) -> None:
+    runner = edgekit.load(path).bind(raw=True)
+    for _ in range(3):
+        assert runner() is runner.outputs
+    for arguments, names in (((images,), {}), ((), {"image": images})):
+        with pytest.raises(TypeError, match="takes no arguments"):
+            runner(*arguments, **names)
+    unmade = type(runner).__new__(type(runner))
+    with pytest.raises(TypeError):
+        unmade()
+
+
+def test_a_runner_works_on_the_callers_arrays(path: Path, images: np.ndarray) -> None:
+    model = edgekit.load(path)
+    expected = model.run(images)["logits"]
+    image, logits = images[0:1].copy(), np.zeros((1, 10), np.float32)
+    runner = model.bind(inputs={"image": image}, outputs={"logits": logits})
+    assert runner.inputs["image"] is image
+    assert runner.outputs["logits"] is logits
+    for i in range(8):
+        image[...] = images[i]
+        assert runner()["logits"] is logits
+        np.testing.assert_array_equal(logits[0], expected[i])
+    # Row by row of one array, raw and float in turn, into the rows of another.
+    every = np.zeros((40, 10), np.float32)
+    floats = normalized(images)
+    for i in range(40):
+        runner.bind_input("image", images[i : i + 1] if i % 2 else floats[i : i + 1])
+        runner.bind_output("logits", every[i : i + 1])
+        runner()
+    np.testing.assert_array_equal(every, expected)
+    np.testing.assert_array_equal(logits[0], expected[7])
+
+
+def test_bound_arrays_are_kept_alive(path: Path, images: np.ndarray) -> None:
+    model = edgekit.load(path)
+    expected = model.run(images[:1])["logits"]
+    runner = model.bind(inputs={"image": images[0:1].copy()})
+    del model
+    gc.collect()
+    np.testing.assert_array_equal(runner()["logits"], expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ([[0.0]], "not a list"),
+        (np.zeros((1, 8, 8, 1), np.float32), r"float32 array of shape \[1, 1, 8, 8\] to be bound, not float32 \[1, 8"),
+        (np.zeros((1, 1, 8, 8), np.uint8), r"uint8 array of shape \[1, 8, 8, 1\] to be bound, not uint8 \[1, 1"),
+        (np.zeros((8, 8, 1), np.uint8), r"not uint8 \[8, 8, 1\]"),
+        (np.zeros((1, 1, 8, 8)), "float32 array .* not float64"),
+        (np.zeros((1, 1, 8, 8), ">f4"), "not >f4"),
+        (np.zeros((1, 8, 8, 1), np.int8), "raw uint8, not int8"),
+        (np.zeros((1, 8, 8, 2), np.uint8)[..., :1], "ascontiguousarray"),
+        (np.zeros(257, np.uint8)[1:].view(np.float32).reshape(1, 1, 8, 8), "misaligned"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "array",
+)
+def test_arrays_that_cannot_be_an_input(path: Path, array: object, message: str) -> None:
+    model = edgekit.load(path)
+    with pytest.raises(DataError, match=message):
+        model.bind(inputs={"image": array})  # type: ignore[dict-item]
+
+
+def test_arrays_that_cannot_be_bound_here(path: Path) -> None:
+    model = edgekit.load(path)
+    runner = model.bind()
+    frozen = np.zeros((1, 10), np.float32)
+    frozen.flags.writeable = False
+    shared = np.zeros(64, np.float32)
+    runner.bind_input("image", shared.reshape(1, 1, 8, 8))
+    for array, message in (
+        (frozen, "can be written"),
+        (np.zeros((1, 10), np.int8), "not int8"),
+        (np.zeros((10, 1), np.float32).T[:, ::-1], "ascontiguousarray"),
+        (shared[54:].reshape(1, 10), "shares memory with 'image'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            runner.bind_output("logits", array)
+    runner.bind_output("logits", np.zeros((1, 10), np.float32))
+    with pytest.raises(InputError, match="no output is named scores; outputs: logits"):
+        runner.bind_output("scores", frozen)
+    with pytest.raises(InputError, match="no input is named picture; inputs: image"):
+        model.bind(inputs={"picture": shared})
+    np.testing.assert_array_equal(runner()["logits"], model.run(np.zeros((8, 8), np.float32))["logits"])
+
+
+def test_the_module_itself_refuses_unsafe_arrays(path: Path) -> None:
+    runner = edgekit.load(path).bind()
+    for output, index, array in (
+        (False, 0, np.broadcast_to(np.float32(0), (1, 1, 8, 8))),
+        (False, 0, np.zeros(3, np.float32)),
+        (True, 0, np.zeros(3, np.float32)),
+        (True, 1, np.zeros(10, np.float32)),
+    ):
+        with pytest.raises(EdgekitError):
+            runner._bind(output, index, array, 0)
+
+
 def test_weights_as_stored_give_the_same_bits(path: Path, images: np.ndarray) -> None:
     model = edgekit.load(path)
     results = []
@@ -151,6 +250,18 @@ def test_one_model_called_from_threads_gives_each_its_own_results(path: Path, im
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_calls_in_parallel_have_runners_of_their_own(path: Path, images: np.ndarray) -> None:
+    model = edgekit.load(path)
+    formats = {"image": "raw"}
+    with model._borrowed("auto", 1, formats) as first:
+        with model._borrowed("auto", 1, formats) as second:
+            assert second is not first
+        with model._borrowed("auto", 1, formats) as again:
+            assert again is second
+        assert model.run(images[0])["logits"].shape == (1, 10)
+    assert sum(map(len, model._idle.values())) == 2
 
 
 def test_views_outlive_runner_and_model(path: Path, images: np.ndarray) -> None:
