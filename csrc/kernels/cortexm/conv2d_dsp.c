@@ -187,6 +187,50 @@ static const int8_t *gather(const ek_conv_params *p, const group_shape *s, const
     return patch;
 }
 
+static inline __attribute__((always_inline)) uint32_t *fill(uint32_t pair, int32_t pairs,
+                                                            uint32_t *x, int32_t step)
+{
+    for (; pairs > 0; pairs--, x += step)
+        *x = pair;
+    return x;
+}
+
+/* Whether a kernel row is one run of bytes in the input, and in pairs from its first value on. */
+static int rows_are_pairs(const ek_conv_params *p, const group_shape *s)
+{
+    return s->in_channels % 2 == 0
+        && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s->in_channels));
+}
+
+/* A window as pairs, `step` words apart. Scratch behind `x` has room for its bytes. */
+static inline __attribute__((always_inline)) void widen_window(const ek_conv_params *p,
+                                                               const group_shape *s,
+                                                               const int8_t *image, int32_t row,
+                                                               int32_t col, int8_t *patch,
+                                                               uint32_t *x, int32_t step)
+{
+    if (!rows_are_pairs(p, s)) {
+        widen(gather(p, s, image, row, col, patch), s->depth, x, step);
+        return;
+    }
+    const int32_t h = row % p->out.h * p->stride_h - p->pad_top;
+    const int32_t w = col * p->stride_w - p->pad_left, line = p->kernel_w * s->in_channels;
+    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t before = cols.first * s->in_channels, inside = cols.end * s->in_channels - before;
+    const uint32_t zero = (uint32_t)(uint16_t)p->x_zero * 0x10001u;
+    const int8_t *from = image + ek_image_at(&p->in, 0, 0, w + cols.first * p->dilation_w);
+    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
+        const int32_t at = h + kh * p->dilation_h;
+        if (at < 0 || at >= p->in.h) {
+            x = fill(zero, line / 2, x, step);
+            continue;
+        }
+        x = fill(zero, before / 2, x, step);
+        widen(from + (ptrdiff_t)at * p->in.h_stride, inside, x, step);
+        x = fill(zero, (line - before - inside) / 2, x + inside / 2 * step, step);
+    }
+}
+
 /* Two channels of `count` pixels from `channel` on, an even one of the group; only those of the range
  * [first, end) are written. y is at the group's first channel. */
 static void block(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
@@ -274,14 +318,14 @@ static void pixels(const ek_conv_params *p, const group_shape *s, const int8_t *
     const int8_t *weights = p->weights.data + group * group_bytes;
     const int whole = ek_dsp_is_whole(&p->clamp);
     if (count == 1) {
-        widen(gather(p, s, image, row, col, (int8_t *)(x + s->pairs)), s->depth, x, 1);
+        widen_window(p, s, image, row, col, (int8_t *)(x + s->pairs), x, 1);
         for (int32_t o = first / 2 * 2; o < end; o += 2 * CHANNELS)
             pixel_blocks(p, s, x, weights, group, o, first, end, y, whole);
         return;
     }
     for (int32_t i = 0; i < count; i++)
-        widen(gather(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * s->pairs)),
-              s->depth, x + i, PIXELS);
+        widen_window(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * s->pairs), x + i,
+                     PIXELS);
     int32_t o = first;
     if (count == PIXELS)
         o = whole_blocks(p, s, x, weights, group, o, end, y);
