@@ -3,25 +3,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgekit.cli import options
 from edgekit.cli.output import print_fields, print_json, print_table
 
-EXAMPLE = "edgekit inspect net.ekm --tensors"
+EXAMPLE = "edgekit inspect net.ekm --tensors --target cortex-m4"
 
 
 def command(
     model: options.EkmModel,
     tensors: Annotated[bool, typer.Option("--tensors", help="Also list the tensors and their places.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="NAME", help="Also flash, RAM and stack of its firmware on this microcontroller."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """What is in the file: header, tensors, operators, memory plan, cost of each operator."""
     from edgekit.commands.inspect import inspect
 
-    result = inspect(model)
+    result = inspect(model, target)
     if json:
         print_json(result)
         return
@@ -36,6 +40,8 @@ def command(
             ("MACs", result["macs"]),
         ]
     )
+    if target is not None:
+        print_fields(_firmware(result["firmware"]))
     ports = [(role, p["name"], p["dtype"], p["shape"]) for role in ("inputs", "outputs") for p in result[role]]
     print_table(["", "name", "type", "shape"], [(role.rstrip("s"), *rest) for role, *rest in ports])
     raw = [
@@ -57,3 +63,22 @@ def command(
 
 def _numbers(values: list[float]) -> str:
     return ", ".join(f"{value:.9g}" for value in values)
+
+
+def _firmware(made: dict[str, Any]) -> list[tuple[str, str]]:
+    """Bytes of the linked image."""
+    sizes = made["sizes"]
+    return [
+        ("firmware", f"{made['target']}: {', '.join(dict.fromkeys(name for name in made['kernels'] if name))}"),
+        (
+            "flash",
+            f"{sizes['flash_bytes']:,} bytes: code {sizes['code_bytes']:,}, model {sizes['model_bytes']:,}, "
+            f"self-test {sizes['selftest_bytes']:,}",
+        ),
+        (
+            "RAM",
+            f"{sizes['ram_bytes']:,} bytes: memory {sizes['memory_bytes']:,} (arena {made['arena_bytes']:,}, "
+            f"scratch {made['scratch_bytes']:,}), other data {sizes['data_bytes']:,}, stack {sizes['stack_bytes']:,} "
+            f"(used {made['stack_used']:,})",
+        ),
+    ]

@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import EdgekitError, FormatError
+from edgekit.errors import EdgekitError, FormatError, InputError
 from edgekit.format.reader import file_bytes
 from edgekit.format.summary import summarize
 
 
-def inspect(source: str | Path | bytes) -> dict[str, Any]:
+def inspect(source: str | Path | bytes, target: str | None = None) -> dict[str, Any]:
     """The fields of `edgekit inspect --json`.
 
     `scratch_bytes` is one thread's scratch with the `scalar` kernels, `scratch_bytes_by_kernels` that of every
     kernel set of this processor; None and empty where the runtime is not built.
 
+    Args:
+        target: a microcontroller; `firmware` then holds what `edgekit firmware` would make, linked and measured.
+
     Raises:
         FormatError: the file cannot be read, or is damaged.
+        InputError, CheckError: with a target, as `edgekit firmware`.
     """
     data = source if isinstance(source, bytes) else file_bytes(source)
     try:
@@ -28,7 +33,14 @@ def inspect(source: str | Path | bytes) -> dict[str, Any]:
             raise
         raise FormatError(f"{source}: {error}") from None
     scratch = scratch_bytes(data)
-    return {**summary, "scratch_bytes": scratch.get("scalar"), "scratch_bytes_by_kernels": scratch}
+    result = {**summary, "scratch_bytes": scratch.get("scalar"), "scratch_bytes_by_kernels": scratch}
+    if target is not None:
+        from edgekit.commands.firmware import measure_firmware
+
+        if isinstance(source, bytes):
+            raise InputError("firmware is made of a file: give its path")
+        result["firmware"] = asdict(measure_firmware(Path(source), target))
+    return result
 
 
 def scratch_bytes(data: bytes) -> dict[str, int]:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from edgekit.commands.convert import convert
-from edgekit.commands.firmware import Firmware, firmware, measure_firmware
+from edgekit.commands.firmware import Firmware, firmware
+from edgekit.commands.inspect import inspect
 from edgekit.errors import CheckError, EdgekitError, InputError
 from edgekit.firmware import build
 from edgekit.firmware.boards import board
@@ -73,7 +75,8 @@ def test_sizes_are_those_of_the_image(made: Made, model: Path) -> None:
     program = read(model)
     assert sizes.memory_bytes > program.arena_bytes + result.scratch_bytes
     assert f"| {sizes.code_bytes:,} |" in (folder / "README.md").read_text()
-    assert measure_firmware(model, "cortex-m4").sizes == sizes
+    inspected = inspect(model, "cortex-m4")["firmware"]
+    assert inspected["sizes"] == asdict(sizes) and inspected["stack_used"] == result.stack_used
 
 
 def test_only_what_the_model_needs_is_there(made: Made, model: Path) -> None:

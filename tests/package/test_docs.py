@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 import edgekit
 from edgekit.building.targets import read_targets
+from tests.firmware.boards import ready
 
 
 def block(text: str, marker: str, language: str) -> str:
@@ -22,6 +24,30 @@ def block(text: str, marker: str, language: str) -> str:
     match = re.search(rf"<!-- {marker} -->\s*```{language}\n(.*?)```", text, re.S)
     assert match, f"there is no block '{marker}'"
     return match[1]
+
+
+def shell(root: Path, folder: Path) -> Callable[[str], str]:
+    """Runs scripts in `folder` where `edgekit` and `python` are this checkout's; gives what they print."""
+    (folder / "bin").mkdir()
+    for name in ("python", "edgekit"):
+        words = {"python": "", "edgekit": " -m edgekit"}[name]
+        (folder / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
+        (folder / "bin" / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+
+    def run(script: str) -> str:
+        command = ["sh", "-euc", script]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.slow
@@ -36,23 +62,7 @@ def test_raspberry_pi(root: Path, digits: Path, tmp_path: Path) -> None:
         shutil.copy(digits / name, tmp_path)
     readme = (root / "README.md").read_text(encoding="utf-8")
     (tmp_path / "digits.c").write_text(block(readme, "C program", "c"))
-    (tmp_path / "bin").mkdir()
-    for name in ("python", "edgekit"):
-        words = {"python": "", "edgekit": " -m edgekit"}[name]
-        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
-        (tmp_path / "bin" / name).chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-
-    def run(script: str) -> str:
-        command = ["sh", "-euc", script]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
+    run = shell(root, tmp_path)
     run("\n".join(commands))
     images = np.load(tmp_path / "digits_test.npz")["x"][:3]
     expected = edgekit.load(tmp_path / "digits.ekm").run(images)["logits"]
@@ -76,3 +86,30 @@ def test_targets_page_names_every_backend(root: Path) -> None:
     rows = {name: re.findall(r"`(-\w+)`", rest) for name, rest in re.findall(r"^\| `qemu-([\w-]+)`(.*?)\|", page, re.M)}
     verified = {t.name: [f"-{k}" for k in t.verify if k != "scalar"] for t in read_targets(root) if t.system == "linux" and t.verify}
     assert rows == verified
+
+
+@pytest.mark.slow
+def test_cortex_m(root: Path, digits: Path, tmp_path: Path) -> None:
+    """The page's commands, and the example's script, end with firmware that passed its self-test."""
+    for name in ("cortex-m0plus", "cortex-m4", "cortex-m55"):
+        ready(name)
+    page = (root / "docs" / "CORTEX-M.md").read_text(encoding="utf-8")
+    folder, *commands = block(page, "cortex-m commands", "sh").strip().splitlines()
+    assert folder == "cd firmware_examples/digits"
+    for name in ("digits.onnx", "digits_calib.npz", "digits_test.npz"):
+        shutil.copy(digits / name, tmp_path)
+    run = shell(root, tmp_path)
+    assert "self-test passed" in run("\n".join(commands))
+    label = int(np.load(tmp_path / "digits_test.npz")["y"][0])
+    shown = run(f"sh {root}/firmware_examples/cortex-m/make.sh")
+    assert shown.count("self-test passed\n") == 2 and shown.count(f"largest value at {label}\n") == 2
+
+
+def test_cortex_m_names_every_target(root: Path) -> None:
+    page = (root / "docs" / "CORTEX-M.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]*\| `(cortex-[\w-]+)` \| (.*?) ?\| (mps\S+?)[ ,]", page, re.M)
+    boards = [target for target in read_targets(root) if target.system == "none" and target.emulator]
+    assert [(name, re.findall(r"`(\w+)`", kernels), machine) for name, kernels, machine in rows] == sorted(
+        ((t.name, [k for k in t.kernels if k != "scalar"], t.emulator[t.emulator.index("-machine") + 1]) for t in boards),
+        key=lambda row: int(re.sub(r"\D", "", row[0])),
+    )
