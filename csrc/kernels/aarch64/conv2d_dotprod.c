@@ -33,12 +33,20 @@ INLINE sums16 load_start(const int32_t *start)
         (s).d = vdotq_laneq_s32((s).d, w_.val[3], x, k);                                        \
     } while (0)
 
-INLINE void store16(int8_t *y, sums16 s, const float *m, const requant *r)
+/* Multipliers of sixteen channels. */
+typedef struct float16 {
+    float32x4_t v[4];
+} float16;
+
+INLINE float16 load_multipliers(const float *m)
+{
+    return (float16){{vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8), vld1q_f32(m + 12)}};
+}
+
+INLINE void store16(int8_t *y, sums16 s, float16 m, const requant *r)
 {
     const int32x4_t acc[4] = {s.a, s.b, s.c, s.d};
-    const float32x4_t multipliers[4] = {vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8),
-                                        vld1q_f32(m + 12)};
-    vst1q_s8(y, ek_requantize16_neon(acc, multipliers, r));
+    vst1q_s8(y, ek_requantize16_neon(acc, m.v, r));
 }
 
 /* ---- Four rows, one tile --------------------------------------------------------------------- */
@@ -57,8 +65,9 @@ INLINE block_rows load_rows(const int8_t *x, ptrdiff_t stride)
                         vld1q_s8(x + 3 * stride)};
 }
 
-/* Compilers move loads of weights ahead until the sums are spilled; memory is not read before here. */
-#define IN_ORDER(w) __asm__ volatile("" : "+r"(w))
+/* What is read through the pointer is not read before here: compilers move loads of weights ahead until
+ * the sums are spilled, and copy registers where a load would do. */
+#define IN_ORDER(pointer) __asm__ volatile("" : "+r"(pointer))
 
 #define ADD256(k)                                                                               \
     do {                                                                                        \
@@ -88,8 +97,14 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
     int8_t *const *out = rows->out;
     for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
         const int8_t *w = weights, *segment = row;
-        const sums16 first = load_start(start);
-        block_sums s = {first, first, first, first};
+        block_sums s;
+        s.s0 = load_start(start);
+        IN_ORDER(start);
+        s.s1 = load_start(start);
+        IN_ORDER(start);
+        s.s2 = load_start(start);
+        IN_ORDER(start);
+        s.s3 = load_start(start);
         for (int32_t n = segments; n > 0; n--, segment += jump) {
             const int8_t *from = segment;
             int32_t left = steps;
@@ -109,10 +124,12 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                     ADD256(2);
             }
         }
-        store16(out[0] + o, s.s0, m, &clamp);
-        store16(out[1] + o, s.s1, m, &clamp);
-        store16(out[2] + o, s.s2, m, &clamp);
-        store16(out[3] + o, s.s3, m, &clamp);
+        IN_ORDER(m);
+        const float16 multipliers = load_multipliers(m);
+        store16(out[0] + o, s.s0, multipliers, &clamp);
+        store16(out[1] + o, s.s1, multipliers, &clamp);
+        store16(out[2] + o, s.s2, multipliers, &clamp);
+        store16(out[3] + o, s.s3, multipliers, &clamp);
     }
 }
 
@@ -151,9 +168,9 @@ INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const
         if (count > 1)
             ADD64(0, s1, v, vld1q_s8_x4(w1));
     }
-    store16(out + t * TILE_N, s0, m, r);
+    store16(out + t * TILE_N, s0, load_multipliers(m), r);
     if (count > 1)
-        store16(out + (t + 1) * TILE_N, s1, m + TILE_N, r);
+        store16(out + (t + 1) * TILE_N, s1, load_multipliers(m + TILE_N), r);
 }
 
 static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, const int8_t *x,

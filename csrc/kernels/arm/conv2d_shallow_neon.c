@@ -43,6 +43,9 @@ typedef struct block_sums {
 #endif
 } block_sums;
 
+/* Weights are not read before here: compilers otherwise move their loads ahead until sums are spilled. */
+#define IN_ORDER(w) __asm__ volatile("" : "+r"(w))
+
 /* Value `lane` (a literal) of eight in each row by the next eight weights. */
 #if BLOCK == 8
 #define ADD_MORE(lane)                                                                          \
@@ -55,6 +58,7 @@ typedef struct block_sums {
 #endif
 #define ADD_VALUE(lane)                                                                         \
     if (count > (lane)) {                                                                       \
+        IN_ORDER(w);                                                                            \
         const int16x8_t v = vmovl_s8(vld1_s8(w + (lane) * TILE_N));                             \
         MULTIPLY_ADD(lane, s.s0, x0, v);                                                        \
         MULTIPLY_ADD(lane, s.s1, x1, v);                                                        \
