@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 from edgekit.errors import EdgekitError
 from edgekit.sources import source_root
@@ -48,11 +49,13 @@ def _run(command: list[str]) -> tuple[int, str]:
         text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     try:
-        printed, _ = process.communicate()
+        while True:  # Without a timeout, a signal that comes while output is read would wait for the last of it.
+            with suppress(subprocess.TimeoutExpired):
+                printed, _ = process.communicate(timeout=1)
+                return process.returncode, printed
     except BaseException:
         _end(process)
         raise
-    return process.returncode, printed
 
 
 def _end(process: subprocess.Popen[str]) -> None:
