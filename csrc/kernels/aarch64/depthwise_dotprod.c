@@ -39,17 +39,24 @@ typedef struct rows4 {
     int8x16_t outside;
 } rows4;
 
-INLINE column next_column(rows4 *rows)
+INLINE column load_column(rows4 *rows)
 {
-    if ((uint32_t)rows->w++ >= (uint32_t)rows->width)
-        return (column){rows->outside, rows->outside};
     const column v = interleave(vld1_s8(rows->row[0]), vld1_s8(rows->row[1]),
                                 vld1_s8(rows->row[2]), vld1_s8(rows->row[3]));
     rows->row[0] += rows->step[0];
     rows->row[1] += rows->step[1];
     rows->row[2] += rows->step[2];
     rows->row[3] += rows->step[3];
+    rows->w++;
     return v;
+}
+
+INLINE column next_column(rows4 *rows)
+{
+    if ((uint32_t)rows->w < (uint32_t)rows->width)
+        return load_column(rows);
+    rows->w++;
+    return (column){rows->outside, rows->outside};
 }
 
 /* What the outputs of eight channels need. */
@@ -110,6 +117,17 @@ static void columns(const channels *given, rows4 rows, int32_t count, int8_t *up
 {
     const channels c = *given;
     column x0 = next_column(&rows), x1 = next_column(&rows), x2;
+    int32_t inside = rows.w < 0 ? 0 : rows.width - rows.w; /* columns from here on */
+    for (; inside >= 3 && count > 3; inside -= 3, count -= 3) {
+        x2 = load_column(&rows);
+        output(&c, x0, x1, x2, upper, lower);
+        x0 = load_column(&rows);
+        output(&c, x1, x2, x0, upper += step, lower += step);
+        x1 = load_column(&rows);
+        output(&c, x2, x0, x1, upper += step, lower += step);
+        upper += step;
+        lower += step;
+    }
     for (;;) {
         x2 = next_column(&rows);
         output(&c, x0, x1, x2, upper, lower);

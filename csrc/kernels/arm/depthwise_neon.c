@@ -112,18 +112,23 @@ typedef struct rows3 {
     int8x16_t outside;
 } rows3;
 
+INLINE column load_column(const int lanes, rows3 *rows)
+{
+    const column v = {load(lanes, rows->row[0]), load(lanes, rows->row[1]),
+                      load(lanes, rows->row[2])};
+    rows->row[0] += rows->step[0];
+    rows->row[1] += rows->step[1];
+    rows->row[2] += rows->step[2];
+    rows->w++;
+    return v;
+}
+
 INLINE column next_column(const int lanes, rows3 *rows)
 {
-    column v = {rows->outside, rows->outside, rows->outside};
-    if ((uint32_t)rows->w++ < (uint32_t)rows->width) {
-        v.a = load(lanes, rows->row[0]);
-        v.b = load(lanes, rows->row[1]);
-        v.c = load(lanes, rows->row[2]);
-        rows->row[0] += rows->step[0];
-        rows->row[1] += rows->step[1];
-        rows->row[2] += rows->step[2];
-    }
-    return v;
+    if ((uint32_t)rows->w < (uint32_t)rows->width)
+        return load_column(lanes, rows);
+    rows->w++;
+    return (column){rows->outside, rows->outside, rows->outside};
 }
 
 typedef struct weights3 {
@@ -159,6 +164,23 @@ INLINE void columns(const int lanes, const int pairs, const int stride, const ch
     column x0 = next_column(lanes, &rows), x1, x2;
     if (stride == 1)
         x1 = next_column(lanes, &rows);
+    int32_t inside = rows.w < 0 ? 0 : rows.width - rows.w; /* columns from here on */
+    for (; stride == 1 && inside >= 3 && count > 3; inside -= 3, count -= 3, y += y_step) {
+        x2 = load_column(lanes, &rows);
+        output(lanes, pairs, c, x0, x1, x2, y);
+        x0 = load_column(lanes, &rows);
+        output(lanes, pairs, c, x1, x2, x0, y += y_step);
+        x1 = load_column(lanes, &rows);
+        output(lanes, pairs, c, x2, x0, x1, y += y_step);
+    }
+    for (; stride == 2 && inside >= 4 && count > 2; inside -= 4, count -= 2, y += y_step) {
+        x1 = load_column(lanes, &rows);
+        x2 = load_column(lanes, &rows);
+        output(lanes, pairs, c, x0, x1, x2, y);
+        x1 = load_column(lanes, &rows);
+        x0 = load_column(lanes, &rows);
+        output(lanes, pairs, c, x2, x1, x0, y += y_step);
+    }
     for (;;) {
         if (stride == 2)
             x1 = next_column(lanes, &rows);
