@@ -19,11 +19,12 @@ endfunction()
 
 _edgekit_library(static STATIC libedgekit.a)
 
-if(EXISTS "${_edgekit_prefix}/libedgekit.so")
-    _edgekit_library(edgekit SHARED libedgekit.so)
-else()
-    _edgekit_library(edgekit STATIC libedgekit.a)
-endif()
+foreach(_edgekit_file libedgekit.so libedgekit.dylib)
+    if(EXISTS "${_edgekit_prefix}/${_edgekit_file}")
+        _edgekit_library(edgekit SHARED ${_edgekit_file})
+    endif()
+endforeach()
+_edgekit_library(edgekit STATIC libedgekit.a)
 
 if(EXISTS "${_edgekit_prefix}/libedgekit_threads.a")
     include(CMakeFindDependencyMacro)

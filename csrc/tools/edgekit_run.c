@@ -73,13 +73,13 @@ _Noreturn static void fail(const char *subject, const char *problem)
     exit(2);
 }
 
+/* Zeros, aligned to EK_ALIGN; not every system has aligned_alloc. They are kept to the end. */
 static void *allocate(size_t bytes)
 {
-    void *memory = aligned_alloc(EK_ALIGN, (bytes / EK_ALIGN + 1) * EK_ALIGN);
+    uint8_t *memory = bytes > SIZE_MAX - EK_ALIGN ? NULL : calloc(1, bytes + EK_ALIGN);
     if (memory == NULL)
         fail("memory", "not enough");
-    memset(memory, 0, bytes);
-    return memory;
+    return memory + (EK_ALIGN - (uintptr_t)memory % EK_ALIGN) % EK_ALIGN;
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -137,7 +137,6 @@ static samples load_samples(const char *path, const ek_io_info *info, int raw)
     if (bytes >= 6 && memcmp(s.data, "\x93NUMPY", 6) == 0) {
         char *header = npy_header(path, &s.file, &s.data, &bytes);
         s.format = npy_format(path, header, info);
-        free(header);
     } else if (raw) {
         s.format = EK_FORMAT_RAW;
     }

@@ -8,7 +8,7 @@ A description says:
 
     description   one line for people
     arch          `x86_64`, `aarch64`, `arm`, `riscv64`, `cortexm`; `host` for this machine's
-    system        `linux`, or `none` without operating system; `host` for this machine's
+    system        `linux`, `macos`, `windows`, or `none` without operating system; `host` for this machine's
     cpu           the processor, as its maker spells it
     kernels       kernel sets of the build; the fastest that the processor has is chosen at run time
     packing       the set whose order of weights `convert --target` writes; the last of `kernels` without it

@@ -33,7 +33,9 @@ extern "C" {
 
 /* What the shared library exports; nothing else is visible in it. */
 #ifndef EK_API
-#if defined(EK_BUILD_SHARED) && defined(__GNUC__)
+#if defined(EK_BUILD_SHARED) && defined(_WIN32)
+#define EK_API __declspec(dllexport)
+#elif defined(EK_BUILD_SHARED) && defined(__GNUC__)
 #define EK_API __attribute__((visibility("default")))
 #else
 #define EK_API
