@@ -179,20 +179,38 @@ static int create(attempt *a, const ek_model *model)
     return 1;
 }
 
-/* Gives arena, state and scratch allocations of their own, so that nothing stands behind each. */
+/* A pointer into `span` bytes from `from` becomes the same place behind `to`. */
+static void *moved(const void *pointer, const uint8_t *from, size_t span, uint8_t *to)
+{
+    const size_t at = (uintptr_t)pointer - (uintptr_t)from;
+    return at < span ? to + at : (void *)(uintptr_t)pointer;
+}
+
+/* Gives arena, state and scratch allocations of their own, so that nothing stands behind each. They
+ * follow one another in an instance (core/instance.h), and steps point into the first two. */
 static void separate(attempt *a)
 {
-    const ek_file_header *header = ek_header(&a->net->model);
+    ek_instance *net = a->net;
+    const ek_file_header *header = ek_header(&net->model);
     const size_t sizes[] = {header->arena_bytes, header->state_bytes,
-                            a->threads * a->net->scratch_bytes};
+                            a->threads * net->scratch_bytes};
     for (int i = 0; i < 3; i++) {
         a->own[i] = allocate(sizes[i]);
         memset(a->own[i], 0x5A, sizes[i]);
     }
-    a->net->bases[EK_BASE_ARENA] = a->own[0];
-    a->net->bases[EK_BASE_STATE] = a->own[1];
-    a->net->scratch = a->own[2];
-    ek_reset(a->net);
+    const size_t arena_span = (sizes[0] + EK_ALIGN - 1) / EK_ALIGN * EK_ALIGN;
+    const uint8_t *starts[] = {net->state - arena_span, net->state, net->scratch};
+    for (ek_step *step = net->steps; step != net->steps_end;
+         step = (void *)((uint8_t *)step + step->bytes))
+        for (int i = 0; i < 2; i++) {
+            const size_t span = (size_t)(starts[i + 1] - starts[i]);
+            step->in[0] = moved(step->in[0], starts[i], span, a->own[i]);
+            step->in[1] = moved(step->in[1], starts[i], span, a->own[i]);
+            step->out = moved(step->out, starts[i], span, a->own[i]);
+        }
+    net->state = a->own[1];
+    net->scratch = a->own[2];
+    ek_reset(net);
 }
 
 static void release(attempt *a)
