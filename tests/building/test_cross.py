@@ -94,6 +94,21 @@ def test_pip_alone_builds_for_linux_boards(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "library", "program", "magic"),
+    [("macos-aarch64", "libedgekit.dylib", "edgekit-run", b"\xcf\xfa\xed\xfe")],
+)
+def test_libraries_for_other_systems(name: str, library: str, program: str, magic: bytes, tmp_path: Path) -> None:
+    """They are linked; nothing here can run them."""
+    built = build(name, tmp_path)
+    made = {path.relative_to(tmp_path).as_posix() for path in built.artifacts}
+    assert made == {"libedgekit.a", "libedgekit_threads.a", library, program, *PACKAGE, *HEADERS}
+    for file in (library, program):
+        content = (tmp_path / file).read_bytes()
+        assert content.startswith(magic) and b"ek_open" in content
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["gcc", "zig"])
 @pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4", "cortex-m55"])
 def test_microcontrollers_get_a_library_alone(name: str, toolchain: str, root: Path, tmp_path: Path) -> None:
