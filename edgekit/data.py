@@ -123,9 +123,9 @@ class Preprocessing:
             raise DataError(f"raw input type {self.dtype}: use uint8 or int8")
         for option, values in (("--input-mean", self.mean), ("--input-std", self.std)):
             if values is not None and not (len(values) and np.all(np.isfinite(_float32(values)))):
-                raise DataError(f"{option} {values}: must be finite numbers")
+                raise DataError(f"{option} {_listed(_float32(values))}: must be finite numbers")
         if self.std is not None and not all(SCALE_MIN <= std <= SCALE_MAX for std in _float32(self.std).tolist()):
-            raise DataError(f"--input-std {self.std}: must be positive, from 2^-96 to 2^64")
+            raise DataError(f"--input-std {_listed(_float32(self.std))}: must be positive, from 2^-96 to 2^64")
 
     @classmethod
     def parse(
@@ -299,7 +299,8 @@ class Dataset:
         perm = active.raw_perm(spec) if active and array.layout is None else Preprocessing(layout).raw_perm(spec)
         raw = tuple(spec.shape[perm.index(i)] for i in range(1, len(perm)))
         if _squeeze(array.shape[1:]) != _squeeze(raw):
-            raise DataError(_shape_message(array, spec, raw, layout))
+            fixed = active is not None and active is self._recorded.get(spec.name)
+            raise DataError(_shape_message(array, spec, raw, layout, fixed))
         return raw, perm
 
     def _chunks(self) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
@@ -640,7 +641,8 @@ def _squeeze(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(d for d in shape if d != 1)
 
 
-def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout: str | None) -> str:
+def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout: str | None, fixed: bool) -> str:
+    """What is wrong and what to do; `fixed` where the model's file records the layout."""
     in_layout = f" in layout {layout}" if layout else ""
     message = (
         f"{array.where}: samples have shape {list(array.shape[1:])}, but input '{spec.name}' takes "
@@ -652,7 +654,8 @@ def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout:
         perm = Preprocessing(other).raw_perm(spec)
         turned = tuple(spec.shape[perm.index(i)] for i in range(1, len(perm)))
         if other != layout and _squeeze(array.shape[1:]) == _squeeze(turned):
-            return message + f"; it fits with --input-layout {other}"
+            remedy = "transpose the data, or convert the model again" if fixed else "it fits"
+            return message + f"; {remedy} with --input-layout {other}"
     return message + "; reshape the data"
 
 

@@ -100,6 +100,11 @@ class EdgekitEngine:
         after `preprocessing` if given."""
         ports = self.model.inputs
         if all(port.format == "int8" for port in ports):
+            if preprocessing.given:
+                raise DataError(
+                    f"{self.path}: takes the quantized tensor itself, which nothing prepares; leave out --input-layout, "
+                    "--input-mean and --input-std"
+                )
             dataset = open_data(data, self._specs({}), None, limit)
             return Feed(dataset, frozenset(port.name for port in ports))
         known = self.recorded(preprocessing)

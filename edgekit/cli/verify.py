@@ -49,7 +49,7 @@ def command(
             model,
             input,
             preprocessing,
-            backends=backends.split(",") if backends else None,
+            backends=None if backends is None else [name.strip() for name in backends.split(",")],
             samples=samples,
             seed=seed,
             certificate=certificate,

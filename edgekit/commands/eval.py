@@ -54,8 +54,15 @@ def evaluate(
     feed = engine.open(data, preprocessing or Preprocessing(), samples)
     if feed.labels is None and metric != "mse":
         raise DataError(f"{_named(data)}: holds no labels 'y', which {metric} needs")
-    value = METRICS[metric](engine, feed, progress or no_progress)
+    try:
+        value = METRICS[metric](engine, feed, progress or no_progress)
+    except _Unfit as error:
+        raise DataError(f"{_named(data)}: {error}") from error
     return Evaluation(metric, float(value), feed.samples)
+
+
+class _Unfit(DataError):
+    """The data does not fit the metric; whoever opened it adds its name."""
 
 
 def _top1(engine: Engine, feed: Feed, progress: Progress) -> float:
@@ -66,7 +73,7 @@ def _top1(engine: Engine, feed: Feed, progress: Progress) -> float:
         scores = _by_sample(output, sample)
         highest = scores.argmax(axis=1)
         if labels[done : done + sample.count].max() >= scores.shape[1]:
-            raise DataError(f"label {labels[done : done + sample.count].max()} but the model has {scores.shape[1]} classes")
+            raise _Unfit(f"label {labels[done : done + sample.count].max()} but the model has {scores.shape[1]} classes")
         hits += int((highest == labels[done : done + sample.count]).sum())
         done += sample.count
         progress("evaluating", done, feed.samples)
@@ -76,7 +83,7 @@ def _top1(engine: Engine, feed: Feed, progress: Progress) -> float:
 def _auc(engine: Engine, feed: Feed, progress: Progress) -> float:
     labels = _class_labels(feed)
     if set(np.unique(labels)) != {0, 1}:
-        raise DataError("auc needs labels 0 and 1, both of them")
+        raise _Unfit("auc needs labels 0 and 1, both of them")
     scores: list[np.ndarray] = []
     done = 0
     for sample in feed:
@@ -88,7 +95,7 @@ def _auc(engine: Engine, feed: Feed, progress: Progress) -> float:
         else:
             rows = _by_sample(output, sample)
             if rows.shape[1] < 2:
-                raise DataError("auc takes the score from output index 1, but the model has one output value")
+                raise _Unfit("auc takes the score from output index 1, but the model has one output value")
             score = rows[:, 1].astype(np.float64)
         scores.append(score)
         done += sample.count
@@ -104,7 +111,7 @@ def _mse(engine: Engine, feed: Feed, progress: Progress) -> float:
         if wanted is None or wanted.size != output.size:  # classes of an autoencoder's data are no target
             wanted = _by_sample(engine.real_input(sample.arrays), sample)
         if wanted.size != output.size:
-            raise DataError(f"mse compares arrays of one size; labels or input have {wanted.size} values, the output {output.size}")
+            raise _Unfit(f"mse compares arrays of one size; labels or input have {wanted.size} values, the output {output.size}")
         total += float(((output - wanted.reshape(output.shape)) ** 2).sum())
         count += output.size
         done += sample.count
@@ -118,7 +125,7 @@ METRICS: dict[str, Callable[[Engine, Feed, Progress], float]] = {"top1": _top1, 
 def _by_sample(array: np.ndarray, sample: Sample) -> np.ndarray:
     """The values of each real sample as a row."""
     if array.size % sample.size:
-        raise DataError(f"{array.size} values of the model do not divide among {sample.size} samples, which the metric needs")
+        raise _Unfit(f"{array.size} values of the model do not divide among {sample.size} samples, which the metric needs")
     return array.reshape(sample.size, -1)[: sample.count]
 
 
@@ -136,9 +143,11 @@ def _class_labels(feed: Feed) -> np.ndarray:
     labels = feed.labels
     assert labels is not None
     labels = labels.reshape(len(labels), -1)
-    if labels.shape[1] != 1 or not np.array_equal(labels, labels.astype(np.int64)) or labels.min() < 0:
-        raise DataError("labels 'y' must be one class number per sample")
-    return labels[:, 0].astype(np.int64)
+    with np.errstate(invalid="ignore"):  # NaN and what is too large become other numbers
+        classes = labels.astype(np.int64)
+    if labels.shape[1] != 1 or not np.array_equal(labels, classes) or classes.min() < 0:
+        raise _Unfit("labels 'y' must be one class number per sample, 0 or more")
+    return classes[:, 0]
 
 
 def _first(outputs: dict[str, np.ndarray]) -> np.ndarray:

@@ -98,9 +98,11 @@ def _compare(
 def _choose(backends: list[Backend], names: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
     """The backends to run, and why others do not."""
     known = {b.name: b for b in backends}
+    if names is not None and not any(names):
+        raise InputError(f"--backends: names none; there are {', '.join(known)}")
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise InputError(f"--backends {unknown[0]}: there is no such backend; there are {', '.join(known)}")
+        raise InputError(f"--backends {unknown[0] or repr('')}: there is no such backend; there are {', '.join(known)}")
     wanted = [b for b in backends if names is None or b.name in names]
     reasons = {b.name: reason for b in wanted if (reason := b.available()) is not None}
     if names is not None and reasons:

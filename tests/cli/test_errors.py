@@ -159,6 +159,27 @@ def test_eval_data(edgekit, converted: Path, tmp_path: Path, arrays: dict[str, n
     assert_refused(edgekit("eval", converted, "--data", tmp_path / "data.npz"), fragment)
 
 
+@pytest.mark.parametrize("labels", [[0, 1, np.nan], [0, 1, -1], [0, 1, 1e300]], ids=["NaN", "negative", "huge"])
+def test_labels_that_are_no_class(converted: Path, tmp_path: Path, labels: list[float]) -> None:
+    """In a process of its own: Python's warnings would be lines on stderr, too."""
+    np.savez(tmp_path / "data.npz", x=np.zeros((3, 8, 8), np.uint8), y=np.array(labels))
+    command = [sys.executable, "-W", "always::RuntimeWarning", "-m", "edgekit", "eval", str(converted), "--data", str(tmp_path / "data.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == f"edgekit: {tmp_path / 'data.npz'}: labels 'y' must be one class number per sample, 0 or more\n"
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("names", ["", ",", " , "])
+def test_no_backends(edgekit, converted: Path, names: str) -> None:
+    assert_refused(edgekit("verify", converted, "--backends", names), "--backends", "there are reference")
+
+
+def test_backends_with_spaces(edgekit, converted: Path) -> None:
+    result = edgekit("verify", converted, "--samples", "1", "--backends", " reference, c-scalar", "--json").json
+    assert [b["name"] for b in result["backends"]] == ["reference", "c-scalar"]
+    assert_refused(edgekit("verify", converted, "--backends", "reference,"), "--backends ''")
+
+
 def test_metrics(edgekit, converted: Path, digits: Path) -> None:
     data = ["--data", digits / "digits_test.npz"]
     assert_refused(edgekit("eval", converted, *data, "--metric", "vibes"), "vibes", "top1, auc, mse")

@@ -264,3 +264,30 @@ def test_samples_of_a_model_with_a_fixed_batch(
     assert model.verify(samples=7, backends=["reference"]).samples == 7
     with pytest.raises(package.DataError, match="give one batch"):
         model.trace(pixels[:2])
+
+
+@pytest.mark.parametrize("command", ["run", "eval", "verify"])
+def test_nothing_prepares_the_quantized_tensor(convert: Callable, edgekit: Callable, tmp_path: Path, command: str) -> None:
+    path = convert("--io", "int8")
+    np.savez(tmp_path / "q.npz", image=np.zeros((2, SIZE, SIZE, SIZE), np.int8), y=np.zeros(2))
+    outcome = edgekit(command, path, "--data" if command == "eval" else "--input", tmp_path / "q.npz", "--input-std", "2")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "quantized tensor itself" in outcome.err
+
+
+def test_the_remedy_for_another_layout_is_one(edgekit: Callable, tmp_path: Path) -> None:
+    """Not the option that the next message would refuse."""
+    rng = np.random.default_rng(1)
+    w = numpy_helper.from_array(rng.normal(size=(4, 3, 3, 3)).astype(np.float32), "w")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 8]), ("y", [1, 144]))]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], [w])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    np.savez(tmp_path / "nhwc.npz", x=rng.integers(0, 256, (4, 8, 8, 3), np.uint8))
+    np.savez(tmp_path / "nchw.npz", x=rng.integers(0, 256, (4, 3, 8, 8), np.uint8))
+    convert = ["convert", tmp_path / "net.onnx", "--calibration", tmp_path / "nhwc.npz", "--input-std", "255"]
+    assert "it fits with --input-layout nhwc" in edgekit(*convert).err
+    assert edgekit(*convert, "--input-layout", "nhwc").code == 0
+    outcome = edgekit("run", tmp_path / "net.ekm", "--input", tmp_path / "nchw.npz")
+    assert outcome.code == 2
+    assert "transpose the data, or convert the model again with --input-layout nchw" in outcome.err
