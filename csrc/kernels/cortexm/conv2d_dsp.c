@@ -7,8 +7,8 @@
  * word of weights serves eight multiply-accumulate instructions.
  */
 #include "../kernels.h"
-#include "../window.h"
 #include "dsp.h"
+#include "patch.h"
 
 #define PIXELS 4
 #define CHANNELS 2
@@ -127,19 +127,9 @@ EK_DSP_FUNCTION("ek_dsp_outputs", SUMS
                 "    pop {r4-r11, pc}\n");
 #endif
 
-/* One group as a matrix: `channels` rows of `depth` values. */
-typedef struct group_shape {
-    int32_t channels, in_channels, depth, pairs;
-} group_shape;
-
-static group_shape shape_of(const ek_conv_params *p)
+static int32_t pairs_of(const ek_patch_shape *s)
 {
-    group_shape s;
-    s.channels = p->out.c / p->groups;
-    s.in_channels = p->in.c / p->groups;
-    s.depth = p->kernel_h * p->kernel_w * s.in_channels;
-    s.pairs = (s.depth + 1) / 2;
-    return s;
+    return (s->depth + 1) / 2;
 }
 
 /* `depth` values as pairs, `step` words apart; an odd last one with a zero. */
@@ -158,35 +148,6 @@ static inline __attribute__((always_inline)) void widen(const int8_t *from, int3
     }
 }
 
-/* The values under a window, with x_zero outside the input; `image` is at the group's first channel. */
-static const int8_t *gather(const ek_conv_params *p, const group_shape *s, const int8_t *image,
-                            int32_t row, int32_t col, int8_t *patch)
-{
-    const int32_t h = row % p->out.h * p->stride_h - p->pad_top;
-    const int32_t w = col * p->stride_w - p->pad_left;
-    const int32_t c = s->in_channels, line = p->kernel_w * c;
-    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
-    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
-    const int32_t inside = cols.end - cols.first;
-    const int dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == c);
-    if (rows.end - rows.first < p->kernel_h || inside < p->kernel_w)
-        memset(patch, p->x_zero, (size_t)s->depth);
-    else if (p->kernel_h == 1 && dense)
-        return image + ek_image_at(&p->in, 0, h, w);
-    for (int32_t kh = rows.first; kh < rows.end && inside > 0; kh++) {
-        int8_t *to = patch + kh * line + cols.first * c;
-        const int8_t *from =
-            image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w + cols.first * p->dilation_w);
-        if (dense) {
-            memcpy(to, from, (size_t)(inside * c));
-            continue;
-        }
-        for (int32_t i = 0; i < inside; i++, to += c, from += p->dilation_w * p->in.w_stride)
-            memcpy(to, from, (size_t)c);
-    }
-    return patch;
-}
-
 static inline __attribute__((always_inline)) uint32_t *fill(uint32_t pair, int32_t pairs,
                                                             uint32_t *x, int32_t step)
 {
@@ -196,7 +157,7 @@ static inline __attribute__((always_inline)) uint32_t *fill(uint32_t pair, int32
 }
 
 /* Whether a kernel row is one run of bytes in the input, and in pairs from its first value on. */
-static int rows_are_pairs(const ek_conv_params *p, const group_shape *s)
+static int rows_are_pairs(const ek_conv_params *p, const ek_patch_shape *s)
 {
     return s->in_channels % 2 == 0
         && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s->in_channels));
@@ -204,13 +165,13 @@ static int rows_are_pairs(const ek_conv_params *p, const group_shape *s)
 
 /* A window as pairs, `step` words apart. Scratch behind `x` has room for its bytes. */
 static inline __attribute__((always_inline)) void widen_window(const ek_conv_params *p,
-                                                               const group_shape *s,
+                                                               const ek_patch_shape *s,
                                                                const int8_t *image, int32_t row,
                                                                int32_t col, int8_t *patch,
                                                                uint32_t *x, int32_t step)
 {
     if (!rows_are_pairs(p, s)) {
-        widen(gather(p, s, image, row, col, patch), s->depth, x, step);
+        widen(ek_patch(p, s, image, row, col, patch), s->depth, x, step);
         return;
     }
     const int32_t h = row % p->out.h * p->stride_h - p->pad_top;
@@ -233,7 +194,7 @@ static inline __attribute__((always_inline)) void widen_window(const ek_conv_par
 
 /* Two channels of `count` pixels from `channel` on, an even one of the group; only those of the range
  * [first, end) are written. y is at the group's first channel. */
-static void block(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+static void block(const ek_conv_params *p, const ek_patch_shape *s, const uint32_t *x,
                   const int8_t *weights, int32_t group, int32_t channel, int32_t count,
                   int32_t first, int32_t end, int8_t *y)
 {
@@ -255,7 +216,7 @@ static void block(const ek_conv_params *p, const group_shape *s, const uint32_t 
 
 /* As many blocks of the range [channel, end) as are whole, for four pixels; returns the channel behind
  * them. */
-static int32_t whole_blocks(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+static int32_t whole_blocks(const ek_conv_params *p, const ek_patch_shape *s, const uint32_t *x,
                             const int8_t *weights, int32_t group, int32_t channel, int32_t end,
                             int8_t *y)
 {
@@ -274,7 +235,7 @@ static int32_t whole_blocks(const ek_conv_params *p, const group_shape *s, const
 }
 
 /* The same for one pixel: two blocks of channels share each pair of it. */
-static void pixel_blocks(const ek_conv_params *p, const group_shape *s, const uint32_t *x,
+static void pixel_blocks(const ek_conv_params *p, const ek_patch_shape *s, const uint32_t *x,
                          const int8_t *weights, int32_t group, int32_t channel, int32_t first,
                          int32_t end, int8_t *y, int whole)
 {
@@ -292,7 +253,7 @@ static void pixel_blocks(const ek_conv_params *p, const group_shape *s, const ui
         sums[3] = ek_dsp_pair(sums[3], ek_dsp_odd(b), pair);
     }
     if (s->depth % 2 != 0) {
-        const int32_t last = (int16_t)x[s->pairs - 1];
+        const int32_t last = (int16_t)x[pairs_of(s) - 1];
         sums[0] += (uint32_t)(last * w0[0]);
         sums[1] += (uint32_t)(last * w0[1]);
         sums[2] += (uint32_t)(last * w1[0]);
@@ -306,7 +267,7 @@ static void pixel_blocks(const ek_conv_params *p, const group_shape *s, const ui
 }
 
 /* `count` pixels from (row, col) on: channels [first, end) of one group. */
-static void pixels(const ek_conv_params *p, const group_shape *s, const int8_t *in, int8_t *out,
+static void pixels(const ek_conv_params *p, const ek_patch_shape *s, const int8_t *in, int8_t *out,
                    uint32_t *x, int32_t row, int32_t col, int32_t count, int32_t group,
                    int32_t first, int32_t end)
 {
@@ -318,13 +279,13 @@ static void pixels(const ek_conv_params *p, const group_shape *s, const int8_t *
     const int8_t *weights = p->weights.data + group * group_bytes;
     const int whole = ek_dsp_is_whole(&p->clamp);
     if (count == 1) {
-        widen_window(p, s, image, row, col, (int8_t *)(x + s->pairs), x, 1);
+        widen_window(p, s, image, row, col, (int8_t *)(x + pairs_of(s)), x, 1);
         for (int32_t o = first / 2 * 2; o < end; o += 2 * CHANNELS)
             pixel_blocks(p, s, x, weights, group, o, first, end, y, whole);
         return;
     }
     for (int32_t i = 0; i < count; i++)
-        widen_window(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * s->pairs), x + i,
+        widen_window(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * pairs_of(s)), x + i,
                      PIXELS);
     int32_t o = first;
     if (count == PIXELS)
@@ -337,7 +298,7 @@ void ek_conv2d_dsp(const void *params, const void *const in[], void *out, void *
                    const ek_range *range)
 {
     const ek_conv_params *p = params;
-    const group_shape s = shape_of(p);
+    const ek_patch_shape s = ek_patch_shape_of(p);
     /* Pixels of a block that are not there keep what stood in scratch before: their sums go unused. */
     for (int32_t row = range->row; row < range->row_end; row++) {
         for (int32_t col = range->col; col < range->col_end; col += PIXELS) {
@@ -362,7 +323,7 @@ int ek_conv2d_dsp_supports(const void *params)
 size_t ek_conv2d_dsp_scratch(const void *params)
 {
     const ek_conv_params *p = params;
-    const group_shape s = shape_of(p);
+    const ek_patch_shape s = ek_patch_shape_of(p);
     const size_t together = p->out.w == 1 ? 1 : PIXELS;
-    return (size_t)s.pairs * together * sizeof(uint32_t) + (size_t)s.depth;
+    return (size_t)pairs_of(&s) * together * sizeof(uint32_t) + (size_t)s.depth;
 }
