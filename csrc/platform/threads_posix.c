@@ -6,33 +6,53 @@
  * then finds the loop open does it take parts; the caller takes parts too, closes the loop when
  * none is left, and waits until all that entered have left. So the fields change only while nobody can
  * read them, and a worker that sleeps through a whole loop holds up nobody.
+ *
+ * Workers wait for the next loop awake, for some time, then asleep. To wake them takes the caller some
+ * microseconds and them some tens, so that loops that are over by then are best done alone.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "edgekit/edgekit_threads.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-/* Rounds of waiting for the next loop before sleeping: some tens of microseconds, longer than the
- * gap between two operators. */
-#define SPIN_ROUNDS 2000
+/* Microseconds that a worker waits awake: longer than what lies between two loops of a model, and
+ * between two runs of one that is run again and again. */
+#define AWAKE_US 100
+
+/* Microseconds of loops, without a longer pause, that the caller does alone before it wakes workers. */
+#define ALONE_US 15
+
+/* Rounds of waiting, of some tens of nanoseconds, between two looks at the clock. */
+#define SPIN_ROUNDS 64
+
+#define CACHE_LINE 64
+
+/* In `state`, above the number of workers inside. */
+#define OPEN 0x80000000u
 
 struct ek_threads {
-    /* The loop. */
-    ek_task task;
+    /* The loop; each line is written by others at other times. */
+    alignas(CACHE_LINE) ek_task task;
     void *argument;
     uint32_t count;
-    atomic_uint next;    /* the next part */
-    atomic_uint open;    /* 0 or 1 */
-    atomic_uint inside;  /* workers that have entered */
+    atomic_uint loops;                    /* how many were opened so far */
+    alignas(CACHE_LINE) atomic_uint state; /* OPEN, workers that have entered */
+    alignas(CACHE_LINE) atomic_uint next; /* the next part */
 
-    /* Waiting for one. */
-    atomic_uint loops;   /* how many were opened so far */
-    atomic_uint sleepers;
+    /* Sleeping. */
+    alignas(CACHE_LINE) atomic_uint sleepers;
     atomic_uint stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
+    int64_t alone_since, last_loop; /* of the caller, in microseconds */
+    int waits_awake;                /* each thread can have a processor of its own */
 
     uint32_t started; /* workers */
     struct worker {
@@ -41,6 +61,13 @@ struct ek_threads {
         uint32_t number; /* 1 and up; the caller is 0 */
     } workers[];
 };
+
+static int64_t microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 static void pause_briefly(void)
 {
@@ -51,34 +78,51 @@ static void pause_briefly(void)
 #endif
 }
 
+/* Takes one part; 0 if none is left. */
+static int take_part(ek_threads *pool, uint32_t thread)
+{
+    const uint32_t part = atomic_fetch_add(&pool->next, 1);
+    if (part >= pool->count)
+        return 0;
+    pool->task(pool->argument, part, thread);
+    return 1;
+}
+
 static void take_parts(ek_threads *pool, uint32_t thread)
 {
-    for (;;) {
-        const uint32_t part = atomic_fetch_add(&pool->next, 1);
-        if (part >= pool->count)
-            return;
-        pool->task(pool->argument, part, thread);
+    while (take_part(pool, thread)) {
     }
 }
 
-static void sleep_until_next(ek_threads *pool, unsigned seen)
+/* ---- Workers --------------------------------------------------------------------------------- */
+
+static int has_news(ek_threads *pool, unsigned seen)
+{
+    return atomic_load(&pool->loops) != seen || atomic_load(&pool->stop);
+}
+
+/* Whether there was news in time. */
+static int wait_awake(ek_threads *pool, unsigned seen)
+{
+    const int64_t end = microseconds() + AWAKE_US;
+    do {
+        for (int round = 0; round < SPIN_ROUNDS; round++) {
+            if (has_news(pool, seen))
+                return 1;
+            pause_briefly();
+        }
+    } while (microseconds() < end);
+    return 0;
+}
+
+static void wait_asleep(ek_threads *pool, unsigned seen)
 {
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->loops) == seen && !atomic_load(&pool->stop))
+    while (!has_news(pool, seen))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
-}
-
-static void wait_for_next(ek_threads *pool, unsigned seen)
-{
-    for (int round = 0; round < SPIN_ROUNDS; round++) {
-        if (atomic_load(&pool->loops) != seen || atomic_load(&pool->stop))
-            return;
-        pause_briefly();
-    }
-    sleep_until_next(pool, seen);
 }
 
 static void *work(void *argument)
@@ -86,23 +130,52 @@ static void *work(void *argument)
     struct worker *worker = argument;
     ek_threads *pool = worker->pool;
     for (unsigned seen = 0; !atomic_load(&pool->stop);) {
-        wait_for_next(pool, seen);
+        if (!pool->waits_awake || !wait_awake(pool, seen))
+            wait_asleep(pool, seen);
         seen = atomic_load(&pool->loops);
-        atomic_fetch_add(&pool->inside, 1);
-        if (atomic_load(&pool->open))
+        if (atomic_fetch_add(&pool->state, 1) & OPEN)
             take_parts(pool, worker->number);
-        atomic_fetch_sub(&pool->inside, 1);
+        atomic_fetch_sub(&pool->state, 1);
     }
     return NULL;
 }
 
+/* ---- The caller ------------------------------------------------------------------------------ */
+
 static void wake_sleepers(ek_threads *pool)
 {
-    if (atomic_load(&pool->sleepers) == 0)
-        return;
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* Takes parts until they, and those of loops shortly before, have taken long enough that it pays to wake
+ * the sleepers; then wakes them. */
+static void take_parts_alone(ek_threads *pool)
+{
+    const int64_t start = microseconds();
+    if (start - pool->last_loop > ALONE_US)
+        pool->alone_since = start;
+    pool->last_loop = start;
+    while (take_part(pool, 0)) {
+        pool->last_loop = microseconds();
+        if (pool->last_loop - pool->alone_since >= ALONE_US) {
+            wake_sleepers(pool);
+            pool->alone_since = pool->last_loop;
+            return;
+        }
+    }
+}
+
+/* Should a worker that is inside have no processor, it gets this one. */
+static void wait_until_empty(ek_threads *pool)
+{
+    for (int round = 0; atomic_load(&pool->state) != 0; round++) {
+        if (round < 4 * SPIN_ROUNDS)
+            pause_briefly();
+        else
+            sched_yield();
+    }
 }
 
 void ek_threads_parallel_for(void *context, ek_task task, void *argument, uint32_t count)
@@ -112,18 +185,40 @@ void ek_threads_parallel_for(void *context, ek_task task, void *argument, uint32
     pool->argument = argument;
     pool->count = count;
     atomic_store(&pool->next, 0);
-    atomic_store(&pool->open, 1);
+    atomic_fetch_or(&pool->state, OPEN);
     atomic_fetch_add(&pool->loops, 1);
-    wake_sleepers(pool);
+    if (atomic_load(&pool->sleepers) != 0)
+        take_parts_alone(pool);
     take_parts(pool, 0);
-    atomic_store(&pool->open, 0);
-    /* With fewer processors than threads, whoever is inside may need this one. */
-    for (int round = 0; atomic_load(&pool->inside) != 0; round++) {
-        if (round < SPIN_ROUNDS)
-            pause_briefly();
-        else
-            sched_yield();
-    }
+    atomic_fetch_and(&pool->state, ~OPEN);
+    wait_until_empty(pool);
+}
+
+/* ---- The pool -------------------------------------------------------------------------------- */
+
+/* Whether so many threads can run at the same time, as far as the system says. */
+static int have_processors(uint32_t threads)
+{
+#ifdef _SC_NPROCESSORS_ONLN
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return processors < 1 || threads <= (unsigned long)processors;
+#else
+    (void)threads;
+    return 1;
+#endif
+}
+
+/* Zeroed; null if there is no memory. */
+static ek_threads *allocate(size_t workers)
+{
+    if (workers > (SIZE_MAX / 2 - sizeof(ek_threads)) / sizeof(struct worker))
+        return NULL;
+    const size_t bytes = sizeof(ek_threads) + workers * sizeof(struct worker);
+    const size_t lines = bytes / CACHE_LINE + 1;
+    ek_threads *pool = aligned_alloc(CACHE_LINE, lines * CACHE_LINE);
+    if (pool != NULL)
+        memset(pool, 0, lines * CACHE_LINE);
+    return pool;
 }
 
 static int start_worker(ek_threads *pool)
@@ -140,11 +235,10 @@ static int start_worker(ek_threads *pool)
 ek_threads *ek_threads_create(uint32_t threads)
 {
     const size_t workers = threads == 0 ? 0 : threads - 1;
-    if (workers > (SIZE_MAX - sizeof(ek_threads)) / sizeof(struct worker))
-        return NULL;
-    ek_threads *pool = calloc(1, sizeof *pool + workers * sizeof pool->workers[0]);
+    ek_threads *pool = allocate(workers);
     if (pool == NULL)
         return NULL;
+    pool->waits_awake = have_processors(threads);
     if (pthread_mutex_init(&pool->mutex, NULL) != 0) {
         free(pool);
         return NULL;

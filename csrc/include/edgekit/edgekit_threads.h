@@ -28,7 +28,8 @@ EK_API ek_threads *ek_threads_create(uint32_t threads);
 EK_API void ek_threads_destroy(ek_threads *threads);
 
 /* An ek_parallel_for whose context is the pool. One caller at a time: an instance, or several that
- * take turns. Idle threads spin for some microseconds, then sleep. */
+ * take turns. Idle threads spin for 100 microseconds, unless there are more of them than processors,
+ * then sleep; loops that are over before a sleeper could help wake none. */
 EK_API void ek_threads_parallel_for(void *pool, ek_task task, void *argument, uint32_t count);
 
 #ifdef __cplusplus
