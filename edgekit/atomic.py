@@ -29,7 +29,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             target.write_bytes(data)
         else:
             _replace(target, data)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links before Python 3.13; a zero byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be written: {reason}; give another place") from error
 

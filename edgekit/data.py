@@ -503,7 +503,7 @@ def _open_path(path: Path, specs: Sequence[InputSpec]) -> dict[str, _Array]:
     if path.is_dir():
         return _open_folder(path, specs)
     if not path.is_file():
-        raise DataError(f"{path}: no such file or folder")
+        raise DataError(f"{path}: {'not a' if path.exists() else 'no such'} file or folder; give .npz, .npy or a folder of images")
     if path.suffix == ".npz":
         return _open_npz(path)
     if path.suffix == ".npy":

@@ -172,7 +172,7 @@ def onnx_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
 
     name = "the model" if isinstance(model, bytes) else str(model)
     if isinstance(model, Path) and not model.is_file():
-        raise ModelError(f"{name}: no such file")
+        raise ModelError(f"{name}: {'not a' if model.exists() else 'no such'} file; give the path of an .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads

@@ -28,8 +28,8 @@ def read_file(path: str | os.PathLike[str], limit: int, kind: str) -> bytes:
             if info.st_size > limit:
                 raise InputError(f"{path}: has {info.st_size} bytes; a {kind} has at most {limit}")
             return file.read(limit)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
         raise InputError(f"{path}: {reason}; give the path of a {kind}") from error
 
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,11 @@ def convert(
     from edgekit.calibrate import METHODS
     from edgekit.data import Preprocessing
 
-    if samples is not None and samples < 1:
-        raise InputError(f"--samples {samples}: use 1 or more")
+    if samples is not None and (not isinstance(samples, Integral) or samples < 1):
+        raise InputError(f"--samples {samples}: use an integer of 1 or more")
+    for option, share in (("--prune", prune), ("--sparsity", sparsity)):
+        if share is not None and not isinstance(share, Real):
+            raise InputError(f"{option} {share}: use a share, such as 0.5")
     if method not in METHODS:
         raise InputError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     report = progress or no_progress
@@ -226,6 +230,8 @@ def parse_shapes(texts: Mapping[str, Sequence[int]] | Sequence[str] | None) -> d
             return {name: tuple(operator.index(n) for n in shape) for name, shape in texts.items()}
         except TypeError:
             raise InputError(f"input shapes {dict(texts)}: give integers, as in {{'image': (1, 3, 224, 224)}}") from None
+    if texts is not None and not all(isinstance(text, str) for text in texts):
+        raise InputError(f"input shapes {texts!r}: give a dict, or texts 'NAME=1,3,224,224'")
     shapes: dict[str, tuple[int, ...]] = {}
     for text in [texts] if isinstance(texts, str) else texts or ():
         name, equals, sizes = text.rpartition("=")
@@ -256,7 +262,10 @@ def _numbers(value: str | float | Sequence[float] | None) -> str | None:
     if value is None or isinstance(value, str):
         return value
     values = value if isinstance(value, Iterable) else [value]
-    return ",".join(repr(float(v)) for v in values)
+    try:
+        return ",".join(repr(float(v)) for v in values)
+    except (TypeError, ValueError):
+        raise InputError(f"input mean or std {value!r}: give a number, or one per channel") from None
 
 
 def _packing(target: str | None) -> Packing:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.data import fill, real_part
-from edgekit.errors import DataError, FormatError, InputError
+from edgekit.errors import DataError, FormatError, InputError, first_line
 from edgekit.format.schema import Opcode
 from edgekit.runtime import kernels as kernel_sets
 from edgekit.runtime.kernels import _native
@@ -324,12 +324,12 @@ class Model:
         if not isinstance(inputs, Mapping):
             if len(names) != 1:
                 raise DataError(f"{self._native.name}: has {len(names)} inputs, give a dict with {', '.join(names)}")
-            return {names[0]: np.asarray(inputs)}
+            return {names[0]: _array(names[0], inputs)}
         if missing := [name for name in names if name not in inputs]:
             raise DataError(f"{self._native.name}: no array for input {', '.join(missing)}")
         if unknown := [name for name in inputs if name not in names]:
             raise DataError(f"{self._native.name}: no input is named {', '.join(unknown)}; inputs: {', '.join(names)}")
-        return {name: np.asarray(inputs[name]) for name in names}
+        return {name: _array(name, inputs[name]) for name in names}
 
     def _runs(self, batches: Mapping[str, np.ndarray]) -> int:
         counts = {name: len(batch) for name, batch in batches.items()}
@@ -418,6 +418,13 @@ def _check_bindable(what: str, array: Any, shape: tuple[int, ...] | None, dtype:
         raise DataError(f"{wanted}, not {array.dtype} {list(array.shape)}")
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise DataError(f"{wanted}, not a strided or misaligned view: give np.ascontiguousarray of it")
+
+
+def _array(name: str, data: Any) -> np.ndarray:
+    try:
+        return np.asarray(data)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"input '{name}' is no array: {first_line(error)}") from None
 
 
 def _format_of(port: Port, array: np.ndarray) -> str:

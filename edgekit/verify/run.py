@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import tee
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def verify(
         InputError: a backend's name is unknown, or it cannot run here; the model or data is unusable.
         CheckError: a backend failed to run the model at all.
     """
-    if samples is not None and samples < 1:
-        raise InputError(f"samples must be 1 or more, not {samples}")
+    if samples is not None and (not isinstance(samples, Integral) or samples < 1):
+        raise InputError(f"samples must be an integer of 1 or more, not {samples!r}")
     with _subject(model) as (subject, described):
         names = [backends] if isinstance(backends, str) else backends
         chosen, skipped = _choose(all_backends(subject), names)

@@ -77,8 +77,12 @@ def given(program: Program, inputs: Inputs) -> Iterator[Sample]:
         yield from _from_arrays(program, {program.inputs[0]: inputs})
     elif isinstance(inputs, Mapping):
         yield from _from_arrays(program, inputs)
+    elif isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise DataError(f"inputs {inputs!a:.60}: give an array, a dict of arrays, or an iterable of such dicts")
     else:
         for sample in inputs:
+            if not isinstance(sample, Mapping):
+                raise DataError(f"inputs hold a {type(sample).__name__}: give a dict of arrays for each inference")
             yield {name: np.asarray(array) for name, array in sample.items()}
 
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 import edgekit as edgekit_api
 from edgekit.cli.output import printable
-from edgekit.errors import InputError
+from edgekit.errors import DataError, InputError
 
 
 def assert_refused(outcome, *fragments: str) -> None:
@@ -262,6 +262,33 @@ def test_api_takes_single_texts_and_arrays(digits: Path, tmp_path: Path) -> None
     assert not (tmp_path / "c.ekm").exists()
 
 
+API_OPTIONS = (
+    {"samples": 1.5}, {"samples": "8"}, {"prune": "half"}, {"sparsity": "0.5"}, {"input_shapes": [3]}, {"input_mean": {"a": 1}},
+    {"input_mean": [None]}, {"input_std": object()}, {"output": "out\0.ekm"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", API_OPTIONS, ids=str)
+def test_api_options_of_wrong_type(digits: Path, tmp_path: Path, wrong: dict[str, object]) -> None:
+    options = {"output": tmp_path / "out.ekm", "calibration": digits / "digits_calib.npz", "samples": 2, **wrong}
+    with pytest.raises(InputError):
+        edgekit_api.convert(digits / "digits.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_api_data_of_wrong_type(converted: Path) -> None:
+    model = edgekit_api.load(converted)
+    for wrong in ([[1, 2], [3]], {"image": [[1], [2, 3]]}):
+        with pytest.raises(DataError, match="is no array"):
+            model.run(wrong)
+    for wrong in ("data.npz", 3, [np.zeros((8, 8), np.uint8)], [None]):
+        with pytest.raises(DataError, match="dict"):
+            model.verify(wrong, backends="reference")
+    for samples in (1.5, "3", 0):
+        with pytest.raises(InputError, match="samples"):
+            model.verify(samples=samples, backends="reference")
+
+
 def test_nothing_to_prune_names_the_file(edgekit, tmp_path: Path) -> None:
     model = tiny_net(tmp_path / "net.onnx")
     assert_refused(edgekit("prune", model, "-o", tmp_path / "out.onnx", "--structured", "0.5"), "net.onnx", "no channel")
@@ -295,3 +322,11 @@ def test_names_beyond_the_encoding(edgekit, converted: Path, digits: Path, tmp_p
     outcome = run_process("inspect", tmp_path / "ü.ekm", stdout=subprocess.PIPE, env=environment)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert r"\xfc.ekm" in outcome.stdout
+
+
+def test_endless_data_is_no_file(edgekit, converted: Path, tmp_path: Path) -> None:
+    for name in ("x.npz", "x.npy", "net.onnx"):
+        os.mkfifo(tmp_path / name)
+    assert_refused(edgekit("run", converted, "--input", tmp_path / "x.npz"), "x.npz: not a file")
+    assert_refused(edgekit("eval", converted, "--data", tmp_path / "x.npy"), "x.npy: not a file")
+    assert_refused(edgekit("bench", tmp_path / "net.onnx"), "net.onnx: not a file")
