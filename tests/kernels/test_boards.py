@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single kernels on emulated microcontrollers, against the scalar ones of this machine.
+
+Those of the Cortex-M sets on every board that has them; on boards without FPU every scalar kernel that rounds, as they
+do it by integers. EDGEKIT_BOARD_VALUES sets the output values per kernel and board, EDGEKIT_SEED the first case.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+
+from edgekit.building.targets import kernel_files
+from edgekit.firmware import toolchain
+from edgekit.firmware.boards import board, linker_script
+from kernels.cases import case
+from kernels.driver import FIELDS, TIMEOUT, Driver, compare_with_scalar
+from kernels.harness import CSRC, ROOT, Kernel
+from tests.firmware.boards import ready
+
+VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e5")))
+SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+BOARDS = {"cortexm_dsp": ["cortex-m4", "cortex-m7", "cortex-m33"], "cortexm_mve": ["cortex-m55"]}
+WITHOUT_FPU = ["cortex-m0plus", "cortex-m3"]
+ROUNDING = ["conv2d", "depthwise", "matmul", "add", "mul", "average_pool", "prelu", "softmax", "quantize"]
+LISTED = re.findall(r"^EK_KERNEL\((\w+), (CORTEXM_\w+), (\w+),", (CSRC / "kernels" / "kernels.def").read_text(), re.M)
+RUNS = [(name, stem, kind.lower()) for kind, its_set, stem in LISTED for name in BOARDS[its_set.lower()]]
+RUNS += [(name, f"{kind}_scalar", kind) for name in WITHOUT_FPU for kind in ROUNDING]
+POOL_BYTES = 3 << 19
+
+
+class BoardDriver(Driver):
+    """The driver as a bare-metal image; requests and replies are files."""
+
+    def _execute(self, requests: bytes, replies: IO[bytes]) -> str:
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+            folder = Path(name)
+            (folder / "requests").write_bytes(requests)
+            done = subprocess.run(
+                self._command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, check=False, timeout=TIMEOUT,
+            )  # fmt: skip
+            if (folder / "replies").exists():
+                replies.write((folder / "replies").read_bytes())
+        replies.seek(0)
+        return f"{self._command[0]} ended with {done.returncode}: {done.stdout.strip()}"
+
+
+@cache
+def driver(name: str, folder: Path) -> BoardDriver:
+    """Built for the board once."""
+    target = board(name)
+    (folder / "kernel_fields.h").write_text(FIELDS.header())
+    (folder / "board.ld").write_text(linker_script(target, 16384))
+    sources = [CSRC / "kernels" / "kernel_list.c", *(CSRC / "firmware" / file for file in ("start.c", "semihosting.c"))]
+    sources += [ROOT / "tests" / "kernels" / file for file in ("driver.c", "driver_semihosting.c")]
+    for kernel_set in target.kernels:
+        sources += kernel_files(ROOT, kernel_set, target.arch)[0]
+    command = [*toolchain.compile_command(target), *(f"-DEK_WITH_{s.upper()}" for s in target.kernels), *toolchain.LINK_FLAGS]
+    command += [f"-DDRIVER_POOL_BYTES={POOL_BYTES}", "-DDRIVER_POOL_ALIGN=64"]
+    command += [f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-I{folder}", "-T", str(folder / "board.ld"), *map(str, sources)]
+    toolchain.run([*command, "-o", str(folder / "driver.elf")])
+    return BoardDriver([*target.emulator, str(folder / "driver.elf")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "stem", "kind"), RUNS)
+def test_board_kernel(
+    name: str, stem: str, kind: str, kernels: list[Kernel], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ready(name)
+    machine = _driver(name, tmp_path_factory)
+    scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
+    print(f"EDGEKIT_SEED={SEED}")
+    values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed), SEED, VALUES)
+    print(f"{stem} on {name}: {values} values in {cases} cases")
+
+
+_folders: dict[str, Path] = {}
+
+
+def _driver(name: str, factory: pytest.TempPathFactory) -> BoardDriver:
+    if name not in _folders:
+        _folders[name] = factory.mktemp(f"driver-{name}")
+    return driver(name, _folders[name])
