@@ -96,16 +96,18 @@ def test_pip_alone_builds_for_linux_boards(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "library", "program", "magic"),
-    [("macos-aarch64", "libedgekit.dylib", "edgekit-run", b"\xcf\xfa\xed\xfe")],
+    [
+        ("macos-aarch64", "libedgekit.dylib", "edgekit-run", b"\xcf\xfa\xed\xfe"),
+        ("windows-x86-64", "edgekit.dll", "edgekit-run.exe", b"MZ"),
+    ],
 )
 def test_libraries_for_other_systems(name: str, library: str, program: str, magic: bytes, tmp_path: Path) -> None:
     """They are linked; nothing here can run them."""
     built = build(name, tmp_path)
     made = {path.relative_to(tmp_path).as_posix() for path in built.artifacts}
     assert made == {"libedgekit.a", "libedgekit_threads.a", library, program, *PACKAGE, *HEADERS}
-    for file in (library, program):
-        content = (tmp_path / file).read_bytes()
-        assert content.startswith(magic) and b"ek_open" in content
+    assert all((tmp_path / file).read_bytes().startswith(magic) for file in (library, program))
+    assert b"ek_open\0" in (tmp_path / library).read_bytes()
 
 
 @pytest.mark.slow
