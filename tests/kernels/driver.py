@@ -23,7 +23,7 @@ STRUCTS = list(FIELDS.structs)
 DONE, UNSUPPORTED, NO_MEMORY, BESIDE, CHANGED = range(5)
 BATCH_VALUES = 250_000
 """Output values that one run of the driver computes at least."""
-TIMEOUT = 300
+TIMEOUT = 1800
 """Seconds after which a run of the driver has hung."""
 
 
