@@ -161,6 +161,14 @@ def window(rng: Rng, values: int) -> dict[str, int]:
     }  # fmt: skip
 
 
+def plain_3x3(rng: Rng, values: int) -> dict[str, int]:
+    """A window of 3x3 with stride and dilation 1, for which there are kernels of its own."""
+    while True:
+        g = window(rng, values)
+        if g["kernel_h"] == g["kernel_w"] == 3 and g["stride_h"] * g["stride_w"] * g["dilation_h"] * g["dilation_w"] == 1:
+            return g
+
+
 WINDOW_FIELDS = (
     "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left")  # fmt: skip
 
@@ -191,16 +199,21 @@ def aim(
 
 
 def conv2d(rng: Rng, directed: bool) -> Case:
-    """Convolution; one in five is a dense layer, one in six has groups."""
-    groups = int(pick(rng, 1, 1, 1, 1, 1, 2, 3))
+    """Convolution; one in five is a dense layer, one in six a plain 3x3 of whole tiles, one in six has groups."""
+    plain = rng.random() < 1 / 6
+    groups = 1 if plain else int(pick(rng, 1, 1, 1, 1, 1, 2, 3))
     c_group, o_group = int(rng.choice(EDGES)), int(rng.choice(EDGES))
     if groups > 1:
         c_group, o_group = 1 + c_group % 17, 1 + o_group % 35
+    if plain:
+        c_group, o_group = 8 * int(rng.integers(1, 9)), 16 * int(rng.integers(1, 5))
     o = groups * o_group
     g = window(rng, 1)
     depth = g["kernel_h"] * g["kernel_w"] * c_group
     pixels = max(1, min(40_000 // o, 2_000_000 // (o * depth), 200_000 // (groups * c_group)))
-    if rng.random() < 0.2:
+    if plain:
+        g = plain_3x3(rng, max(1, min(40_000 // o, 2_000_000 // (o * 9 * c_group))))
+    elif rng.random() < 0.2:
         pixels = int(rng.integers(1, 9))
         g |= dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
         g |= dict.fromkeys(("pad_top", "pad_left"), 0) | {"h": 1, "out_h": 1, "w": pixels, "out_w": pixels}
@@ -234,11 +247,11 @@ def conv2d(rng: Rng, directed: bool) -> Case:
 
 
 def depthwise(rng: Rng, directed: bool) -> Case:
-    """Depthwise convolution; one in five has a channel multiplier."""
+    """Depthwise convolution; one in five has a channel multiplier, one in five is a plain 3x3."""
     multiple = int(pick(rng, 1, 1, 1, 1, 2, 3))
     c = int(rng.choice(EDGES))
     o = c * multiple
-    g = window(rng, max(1, int(rng.integers(100, 30_000)) // o))
+    g = pick(rng, window, window, window, window, plain_3x3)(rng, max(1, int(rng.integers(100, 30_000)) // o))
     n = int(pick(rng, 1, 1, 1, 2))
     inputs, in_size = image(rng, n, g["h"], g["w"], c)
     out, out_size = image(rng, n, g["out_h"], g["out_w"], o)
