@@ -22,6 +22,12 @@ def command(
     ] = None,
     kernels: options.Kernels = "auto",
     threads: options.Threads = 1,
+    batch_threads: Annotated[
+        int,
+        typer.Option(
+            "--batch-threads", metavar="N", min=1, max=64, help="Compute N samples at a time, each with --threads threads."
+        ),
+    ] = 1,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
@@ -40,6 +46,7 @@ def command(
             preprocessing,
             kernels=kernels,
             threads=threads,
+            batch_threads=batch_threads,
             samples=samples,
             output=output,
             progress=progress,

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ import numpy as np
 from edgekit.atomic import write_atomically
 from edgekit.commands import Progress
 from edgekit.data import DataSource, Preprocessing, real_part
-from edgekit.engines import EdgekitEngine
+from edgekit.engines import EdgekitEngine, Feed, Sample
 from edgekit.errors import InputError
 from edgekit.files import check_destination
+from edgekit.format.schema import HEADER
 from edgekit.runtime import kernels as kernel_sets
+from edgekit.runtime.model import MAX_THREADS
 
 
 def run_data(
@@ -26,6 +30,7 @@ def run_data(
     *,
     kernels: str = "auto",
     threads: int = 1,
+    batch_threads: int = 1,
     samples: int | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
@@ -33,6 +38,9 @@ def run_data(
     """Outputs by name, samples along the first dimension, and the kernel set that was used.
 
     Args:
+        threads: that share the work of one sample.
+        batch_threads: samples that are computed at the same time, each by an instance with `threads` threads;
+            the results are the same bits.
         output: also writes them there, an `.npz`, complete or not at all.
 
     Raises:
@@ -43,11 +51,12 @@ def run_data(
             raise InputError(f"{output}: outputs are written as .npz; name it so")
         check_destination(output, model, data)
     engine = EdgekitEngine(model, kernels, threads)
+    _check_batch_threads(engine, batch_threads)
     feed = engine.open(data, preprocessing or Preprocessing(), samples)
     results: dict[str, list[np.ndarray]] = {port.name: [] for port in engine.model.outputs}
     done = 0
-    for sample in feed:
-        for name, array in engine.run(sample.arrays).items():
+    for sample, arrays in _run_all(engine, feed, batch_threads):
+        for name, array in arrays.items():
             results[name].append(real_part(array, sample.size, sample.count))
         done += sample.count
         if progress:
@@ -57,6 +66,35 @@ def run_data(
     if output is not None:
         write_atomically(output, _npz(outputs))
     return outputs, used
+
+
+def _check_batch_threads(engine: EdgekitEngine, batch_threads: int) -> None:
+    if not 1 <= batch_threads <= MAX_THREADS:
+        raise InputError(f"batch threads must be 1 to {MAX_THREADS}, not {batch_threads}")
+    if batch_threads == 1:
+        return
+    # The runtime has checked the header, and knows state; the reader in Python does not.
+    if np.fromfile(engine.path, HEADER.dtype, 1)["state_bytes"].any():
+        raise InputError(f"{engine.path}: computes samples in turn, as it keeps state between them; leave out --batch-threads")
+
+
+def _run_all(
+    engine: EdgekitEngine, feed: Feed, batch_threads: int
+) -> Iterator[tuple[Sample, Mapping[str, np.ndarray]]]:
+    """Each sample with its outputs, in the order of `feed`; few samples wait, however many there are."""
+    if batch_threads == 1:
+        for sample in feed:
+            yield sample, engine.run(sample.arrays)
+        return
+    with ThreadPoolExecutor(batch_threads) as pool:
+        running: deque[tuple[Sample, Future[dict[str, np.ndarray]]]] = deque()
+        for sample in feed:
+            running.append((sample, pool.submit(engine.run, sample.arrays)))
+            if len(running) > 2 * batch_threads:
+                first, outputs = running.popleft()
+                yield first, outputs.result()
+        for sample, outputs in running:
+            yield sample, outputs.result()
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -98,6 +98,28 @@ def test_run(edgekit, converted: Path, digits: Path, tmp_path: Path, labelled: d
     np.testing.assert_array_equal(logits, package.load(converted).run(labelled["x"])["logits"])
 
 
+def test_run_of_several_samples_at_a_time_gives_the_same_bits(
+    edgekit, converted: Path, digits: Path, tmp_path: Path, labelled: dict[str, np.ndarray]
+) -> None:
+    expected = package.load(converted).run(labelled["x"])["logits"]
+    for batch_threads, threads in ((1, 1), (2, 1), (3, 2), (8, 1)):
+        outcome = edgekit("run", converted, "--input", digits / "digits_test.npz", "-o", tmp_path / "out.npz",
+                          "--batch-threads", batch_threads, "--threads", threads)  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["logits"], expected)
+
+
+def test_run_computes_samples_in_turn_where_state_is_kept(edgekit, root: Path, tmp_path: Path) -> None:
+    model = tmp_path / "counter.ekm"
+    shutil.copy(root / "tests" / "fuzz" / "corpus" / "valid" / "counter.ekm", model)
+    (port,) = package.load(model).inputs
+    np.save(tmp_path / "x.npy", np.zeros((3, *port.shape[1:]), port.dtype))
+    assert edgekit("run", model, "--input", tmp_path / "x.npy").code == 0
+    outcome = edgekit("run", model, "--input", tmp_path / "x.npy", "--batch-threads", "2")
+    assert outcome.code == 2
+    assert "keeps state" in outcome.err
+
+
 def test_run_on_normalized_floats_gives_the_same_bits(edgekit, converted: Path, tmp_path: Path, labelled) -> None:
     np.save(tmp_path / "x.npy", labelled["x"][:30].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(16))
     edgekit("run", converted, "--input", tmp_path / "x.npy", "-o", tmp_path / "out.npz")

@@ -34,6 +34,7 @@ USAGE = {
     "option without a value": (["convert", "net.onnx", "-o"], "-o"),
     "no number": (["run", "net.ekm", "--input", "x.npy", "--threads", "many"], "--threads"),
     "no threads": (["run", "net.ekm", "--input", "x.npy", "--threads", "0"], "--threads"),
+    "no batch threads": (["run", "net.ekm", "--input", "x.npy", "--batch-threads", "0"], "--batch-threads"),
     "share above one": (["convert", "net.onnx", "--prune", "1.5"], "--prune"),
 }
 
