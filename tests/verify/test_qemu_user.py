@@ -42,7 +42,7 @@ def test_every_set_of_an_emulated_target_is_a_backend() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["network", "network_interleaved", "network_sparse", "counter"])
+@pytest.mark.parametrize("file", ["network", "network_interleaved", "network_sparse"])
 def test_they_show_every_tensor_of_a_network(file: str) -> None:
     """On more samples than one run of the emulator takes."""
     path = CORPUS / f"{file}.ekm"
