@@ -26,21 +26,9 @@ typedef struct weights4 {
     int8x16_t a, b, c, d;
 } weights4;
 
-INLINE weights4 load_weights(const int8_t *w)
-{
-    return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
-}
-
 #ifdef __aarch64__
 
-/* In one instruction. GCC keeps the four next to each other, for which a block's registers do not
- * suffice. */
-#ifdef __clang__
-#define TOGETHER 1
-#else
-#define TOGETHER 0
-#endif
-INLINE weights4 load_together(const int8_t *w)
+INLINE weights4 load_weights(const int8_t *w)
 {
     const int8x16x4_t v = vld1q_s8_x4(w);
     return (weights4){v.val[0], v.val[1], v.val[2], v.val[3]};
@@ -53,8 +41,10 @@ INLINE int32x4_t join(quad s)
 
 #else
 
-#define TOGETHER 0
-#define load_together load_weights
+INLINE weights4 load_weights(const int8_t *w)
+{
+    return (weights4){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
+}
 
 INLINE int32x2_t halves(int32x4_t v) { return vadd_s32(vget_low_s32(v), vget_high_s32(v)); }
 
@@ -103,7 +93,7 @@ typedef struct block_sums {
 INLINE void step_rows(const int first, const int pairs, block_sums *s, const int8_t *x[BLOCK],
                       const int8_t **weights)
 {
-    const weights4 w = TOGETHER ? load_together(*weights) : load_weights(*weights);
+    const weights4 w = load_weights(*weights);
     *weights += TILE_N * TILE_K;
     s->row[0] = add64(first, pairs, s->row[0], vld1q_s8(x[0]), w);
     x[0] += TILE_K;
@@ -186,7 +176,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 
 INLINE quad add_tile(const int first, const int pairs, quad s, int8x16_t x, const int8_t *weights)
 {
-    const weights4 w = load_together(weights);
+    const weights4 w = load_weights(weights);
     return add64(first, pairs, s, x, w);
 }
 
