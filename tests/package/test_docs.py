@@ -101,7 +101,7 @@ def test_cortex_m(root: Path, digits: Path, tmp_path: Path) -> None:
     run = shell(root, tmp_path)
     assert "self-test passed" in run("\n".join(commands))
     label = int(np.load(tmp_path / "digits_test.npz")["y"][0])
-    shown = run(f"sh {root}/firmware_examples/cortex-m/make.sh")
+    shown = run(f"mkdir example; cd example; sh {root}/firmware_examples/cortex-m/make.sh")
     assert shown.count("self-test passed\n") == 2 and shown.count(f"largest value at {label}\n") == 2
 
 
