@@ -40,14 +40,21 @@ def check_destination(path: str | os.PathLike[str], *sources: object) -> None:
         sources: what is read; those that are no paths do not matter.
 
     Raises:
-        InputError: `path` is a folder or in none, or it is one of `sources`, links considered.
+        InputError: `path` is a folder, or in none or one that cannot be written, or it is one of `sources`,
+            links considered.
     """
     target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file to write")
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: the folder {folder} does not exist; create it first")
+    try:
+        folder = target.resolve().parent
+        if target.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file to write")
+        if not folder.is_dir():
+            raise InputError(f"{path}: the folder {folder} does not exist; create it first")
+        if not os.access(folder, os.W_OK) and (target.is_file() or not target.exists()):
+            raise InputError(f"{path}: cannot be written: the folder {folder} is read-only; give another place")
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links before Python 3.13; a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written: {reason}; give another place") from error
     if not target.is_file():
         return
     for source in sources:

@@ -39,7 +39,7 @@ def verify_file(
         InputError: the model, the data, a backend or a certificate cannot be used.
     """
     if write is not None:
-        check_destination(write, model, data)
+        check_destination(write, model, data, certificate)
     inputs, total = None, samples or DEFAULT_SAMPLES
     if data is not None:
         feed = EdgekitEngine(model).open(data, preprocessing or Preprocessing(), samples)

@@ -201,8 +201,8 @@ def test_scalar_models_are_verified(edgekit, tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
     np.save(tmp_path / "x.npy", np.array([-1, 2, 3], np.float32))
     assert edgekit("convert", tmp_path / "net.onnx", "--calibration", tmp_path / "x.npy").code == 0
-    assert edgekit("verify", tmp_path / "net.ekm", "--input", tmp_path / "x.npy").code == 0
-    assert edgekit("verify", tmp_path / "net.ekm", "--samples", "3").code == 0
+    assert edgekit("verify", tmp_path / "net.ekm", "--backends", "reference,c-scalar,onnxruntime", "--input", tmp_path / "x.npy").code == 0
+    assert edgekit("verify", tmp_path / "net.ekm", "--backends", "reference,c-scalar,onnxruntime", "--samples", "3").code == 0
 
 
 def test_onnxruntime_keeps_quiet(edgekit, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_every_row_of_an_output_is_kept(edgekit, tmp_path: Path) -> None:
     assert edgekit("convert", tmp_path / "net.onnx").code == 0
     outcome = edgekit("run", tmp_path / "net.ekm", "--input", tmp_path / "data.npz", "--json")
     assert outcome.json["outputs"] == {"y": [6, 4]}
-    assert edgekit("verify", tmp_path / "net.ekm", "--input", tmp_path / "data.npz").code == 0
+    assert edgekit("verify", tmp_path / "net.ekm", "--backends", "reference,c-scalar,onnxruntime", "--input", tmp_path / "data.npz").code == 0
 
 
 def test_api_takes_single_texts_and_arrays(digits: Path, tmp_path: Path) -> None:
@@ -330,3 +330,37 @@ def test_endless_data_is_no_file(edgekit, converted: Path, tmp_path: Path) -> No
     assert_refused(edgekit("run", converted, "--input", tmp_path / "x.npz"), "x.npz: not a file")
     assert_refused(edgekit("eval", converted, "--data", tmp_path / "x.npy"), "x.npy: not a file")
     assert_refused(edgekit("bench", tmp_path / "net.onnx"), "net.onnx: not a file")
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(edgekit, tmp_path: Path) -> None:
+    """The model is missing, which would be said next."""
+    (tmp_path / "loop.ekm").symlink_to(tmp_path / "loop.ekm")
+    (tmp_path / "dangling.ekm").symlink_to(tmp_path / "nowhere" / "net.ekm")
+    for name, why in (("loop.ekm", "cannot be written"), ("dangling.ekm", "nowhere does not exist"), ("x" * 300 + ".ekm", "too long")):
+        assert_refused(edgekit("convert", tmp_path / "none.onnx", "-o", tmp_path / name), name, why)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, to be an ordinary user")
+def test_a_read_only_folder(converted: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    command = [sys.executable, "-m", "edgekit", "export", str(converted), "-o", str(tmp_path / "net.onnx")]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert outcome.stderr == f"edgekit: {tmp_path}/net.onnx: cannot be written: the folder {tmp_path} is read-only; give another place\n"
+
+
+def test_a_folder_that_is_gone(converted: Path, tmp_path: Path) -> None:
+    script = f'cd "{tmp_path}" && rmdir "{tmp_path}" && exec "{sys.executable}" -m edgekit export "{converted}" -o net.onnx'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    outcome = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert outcome.stderr == "edgekit: net.onnx: cannot be written: No such file or directory; give another place\n"
+
+
+def test_a_certificate_is_not_checked_and_overwritten(edgekit, converted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.cert.json"
+    path.write_text("{}")
+    assert_refused(edgekit("verify", converted, "--certificate", path, "--write-certificate", path), "would overwrite the input")
+    assert path.read_text() == "{}"
