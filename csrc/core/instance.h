@@ -4,8 +4,8 @@
  *
  *     [instance, bound, formats][steps][arena][state][scratch x threads][repacked]
  *
- * each part aligned to EK_ALIGN. `repacked` are weights and starts of sums that kernels want in another
- * form than the file's.
+ * each part aligned to EK_ALIGN. `repacked` are weights and starts of sums that kernels want in
+ * another form than the file's.
  */
 #ifndef EK_INSTANCE_H
 #define EK_INSTANCE_H

@@ -72,7 +72,11 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
         for (int32_t col = 0; col < tile->cols; col++, at += tile->col_step) {
             /* Every third window has a pointer; two more are reached by an index. */
             const uint8_t *third[(WINDOWS + 2) / 3];
-            UNROLL for (int i = 0; i < (windows + 2) / 3; i++) third[i] = at + 3 * i * x_step;
+            UNROLL for (int i = 0; i < (windows + 2) / 3; i++) {
+                third[i] = at + 3 * i * x_step;
+                /* clang would rather go from window to window with an addition each. */
+                __asm__("" : "+r"(third[i]));
+            }
             for (int32_t k = tile->steps; k > 0; k--) {
                 const __m512i w0 = load64(w), w1 = load64(w + (tiles - 1) * tile_bytes);
                 UNROLL for (int i = 0; i < windows; i++) {
@@ -225,7 +229,8 @@ static __attribute__((noinline)) void multiply_one(const conv_tile *tile, const 
 }
 
 /* Bytes [first, first + 4) of each channel's row of weights, those below `end`; zero behind it.
- * `tile` is [steps][16][4]; the vector behind the one with byte `first` exists where it is needed. */
+ * `tile` is [steps][16][4]; the vector behind the one with byte `first` exists where it is
+ * needed. */
 INLINE __m512i bytes_of(const int8_t *tile, int32_t first, int32_t end)
 {
     const int32_t shift = first % TILE_K * 8;

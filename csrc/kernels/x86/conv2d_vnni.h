@@ -15,7 +15,7 @@
  *
  * The including file has defined the vectors of its set (vnni_*.h), TILES, ONE_TILES, and
  *
- *     multiply(&tile, ...)      up to TILES tiles of 16 channels for the windows of some output rows
+ *     multiply(&tile, ...)      up to TILES tiles of 16 channels for windows of some output rows
  *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
  *     spread_tile(...)          the weights of a tile with runs of whole steps
  */
@@ -90,7 +90,7 @@ static int64_t band_bytes(const conv_shape *s, int32_t kernel_h, int32_t rows, i
 static void choose_band(conv_shape *s, const ek_conv_params *p)
 {
     const int64_t one_row = band_bytes(s, p->kernel_h, 1, p->out.w);
-    if (p->out.h == 1 && one_row <= BAND_BYTES) { /* needs no division, which a few rows would feel */
+    if (p->out.h == 1 && one_row <= BAND_BYTES) { /* a few rows would feel divisions */
         s->rows = 1;
         s->cols = p->out.w;
         s->band_bytes = one_row;
@@ -98,7 +98,8 @@ static void choose_band(conv_shape *s, const ek_conv_params *p)
     }
     const int32_t cols = ek_min(p->out.w, BAND_WINDOWS);
     const int64_t some = band_bytes(s, p->kernel_h, ek_ceil_div(BAND_WINDOWS, cols), cols);
-    const int64_t limit = some < BAND_BYTES ? BAND_BYTES : some < MAX_BAND_BYTES ? some : MAX_BAND_BYTES;
+    const int64_t wanted = some < BAND_BYTES ? BAND_BYTES : some;
+    const int64_t limit = wanted < MAX_BAND_BYTES ? wanted : MAX_BAND_BYTES;
     const int64_t pixels = limit / ((int64_t)p->kernel_h * s->in_channels);
     s->rows = s->cols = 1;
     if (one_row > limit) {
@@ -219,6 +220,32 @@ static void multiply_tile(const ek_conv_params *p, const conv_shape *s, const co
     multiply(tile, &windows, r);
 }
 
+/* Room for what the lanes of some tiles start from and are multiplied by. */
+typedef struct lane_room {
+    int32_t start[(ONE_TILES + 1) * TILE_N];
+    float multiplier[(ONE_TILES + 1) * TILE_N];
+} lane_room;
+
+/* Sets what a tile knows of its channels: `lanes` from `channel` on, of which [first, end) are
+ * wanted. Those that fill up the last 16 are zero. */
+INLINE void set_lanes(conv_tile *tile, lane_room *room, const ek_conv_params *p, int32_t channel,
+                      int32_t lanes, int32_t first, int32_t end)
+{
+    tile->count = ek_ceil_div(end, TILE_N);
+    for (int32_t i = 0; i < ek_ceil_div(end, 64); i++)
+        tile->stored[i] = low_bits(end - i * 64) & ~low_bits(ek_max(first - i * 64, 0));
+    tile->start = p->start + channel;
+    tile->multiplier = p->multiplier + channel;
+    if (lanes % TILE_N != 0) {
+        memset(room->start + lanes, 0, TILE_N * sizeof room->start[0]);
+        memset(room->multiplier + lanes, 0, TILE_N * sizeof room->multiplier[0]);
+        memcpy(room->start, tile->start, (size_t)lanes * sizeof room->start[0]);
+        memcpy(room->multiplier, tile->multiplier, (size_t)lanes * sizeof room->multiplier[0]);
+        tile->start = room->start;
+        tile->multiplier = room->multiplier;
+    }
+}
+
 /* Multiplies the band with output channels [o, o_end) of one group. */
 static void multiply_band(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
                           int32_t group, int32_t o, int32_t o_end, const requant *r)
@@ -230,15 +257,10 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
         p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
     for (int32_t n = (o - base) / TILE_N * TILE_N; n < o_end - base; n += tiles * TILE_N) {
         const int32_t lanes = ek_min(s->channels - n, tiles * TILE_N);
-        const int32_t first = ek_max(o - base - n, 0), end = ek_min(o_end - base - n, lanes);
-        int32_t start[(ONE_TILES + 1) * TILE_N];
-        float multiplier[(ONE_TILES + 1) * TILE_N];
+        lane_room room;
         conv_tile tile = {
             .weights = weights + n / TILE_N * s->tile_bytes,
             .tile_bytes = s->tile_bytes,
-            .start = p->start + base + n,
-            .multiplier = p->multiplier + base + n,
-            .count = ek_ceil_div(end, TILE_N),
             .rows = p->kernel_h,
             .cols = s->runs_w,
             .steps = s->steps,
@@ -247,16 +269,8 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
             .x_step = (ptrdiff_t)s->stride_w * s->in_channels,
             .out_step = p->out.w_stride,
         };
-        for (int32_t i = 0; i < ek_ceil_div(end, 64); i++)
-            tile.stored[i] = low_bits(end - i * 64) & ~low_bits(ek_max(first - i * 64, 0));
-        if (lanes % TILE_N != 0) {
-            memset(start + lanes, 0, TILE_N * sizeof start[0]);
-            memset(multiplier + lanes, 0, TILE_N * sizeof multiplier[0]);
-            memcpy(start, tile.start, (size_t)lanes * sizeof start[0]);
-            memcpy(multiplier, tile.multiplier, (size_t)lanes * sizeof multiplier[0]);
-            tile.start = start;
-            tile.multiplier = multiplier;
-        }
+        set_lanes(&tile, &room, p, base + n, lanes, ek_max(o - base - n, 0),
+                  ek_min(o_end - base - n, lanes));
         if (s->spread) {
             for (int32_t i = 0; i < tile.count; i++)
                 spread_tile(tile.weights + i * s->tile_bytes, band->spread + i * s->spread_bytes,
@@ -265,6 +279,31 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
             tile.tile_bytes = s->spread_bytes;
         }
         multiply_tile(p, s, band, &tile, band->out + base + n, r);
+    }
+}
+
+/* A dense layer of one row: so little work that finding out its shape would be felt. */
+static int is_one_row(const ek_conv_params *p)
+{
+    return p->out.w == 1 && p->out.h == 1 && p->out.n == 1 && p->in.w == 1 && p->in.h == 1
+        && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0 && p->pad_left == 0
+        && p->groups == 1;
+}
+
+static void one_row(const ek_conv_params *p, const int8_t *x, int8_t *y, uint8_t *scratch,
+                    const ek_range *range, const requant *r)
+{
+    const int32_t steps = (p->in.c + TILE_K - 1) / TILE_K;
+    const ptrdiff_t tile_bytes = (ptrdiff_t)steps * TILE_K * TILE_N;
+    copy_unsigned(scratch, x, p->in.c);
+    for (int32_t n = range->ch / TILE_N * TILE_N; n < range->ch_end; n += ONE_TILES * TILE_N) {
+        const int32_t lanes = ek_min(p->out.c - n, ONE_TILES * TILE_N);
+        lane_room room;
+        conv_tile tile = {.weights = p->weights.data + n / TILE_N * tile_bytes,
+                          .tile_bytes = tile_bytes, .rows = 1, .cols = 1, .steps = steps};
+        set_lanes(&tile, &room, p, n, lanes, ek_max(range->ch - n, 0),
+                  ek_min(range->ch_end - n, lanes));
+        multiply_one(&tile, scratch, y + n, r);
     }
 }
 
@@ -293,6 +332,10 @@ static void conv_group(const ek_conv_params *p, const conv_shape *s, const int8_
 static void conv_range(const ek_conv_params *p, const int8_t *x, int8_t *y, uint8_t *scratch,
                        const ek_range *range, const requant *r)
 {
+    if (is_one_row(p)) {
+        one_row(p, x, y, scratch, range, r);
+        return;
+    }
     const conv_shape s = conv_shape_of(p);
     for (int32_t g = range->ch / s.channels; g * s.channels < range->ch_end; g++)
         conv_group(p, &s, x, y, scratch, range, g, r);

@@ -9,8 +9,8 @@
  * the same four rows, with weights that are shifted by one tap. Interleaving leaves the channels in
  * an order that packing the results undoes.
  *
- * A chunk of fewer channels holds several pixels per vector. Where its pitch does not divide 64, the
- * channels of one vector differ from the next one's, with a period of `sets` vectors.
+ * A chunk of fewer channels holds several pixels per vector. Where its pitch does not divide 64,
+ * the channels of one vector differ from the next one's, with a period of `sets` vectors.
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -95,8 +95,8 @@ INLINE void interleave(__m512i a, __m512i b, __m512i c, __m512i d, __m512i quart
 
 /* The weights of one tap for 64 bytes, the first of which is channel `first` of the chunk; zero for
  * a tap that does not exist and for bytes between pixels. */
-static __m512i tap_weights(const ek_conv_params *p, const depthwise_shape *s, int32_t ch, int32_t first,
-                           int32_t kh, int32_t kw)
+static __m512i tap_weights(const ek_conv_params *p, const depthwise_shape *s, int32_t ch,
+                           int32_t first, int32_t kh, int32_t kw)
 {
     int8_t bytes[2 * CHUNK];
     if (kh < 0 || kh >= p->kernel_h)
@@ -123,8 +123,8 @@ INLINE __m512i quarter_of(const void *values, int32_t q)
 }
 
 /* Sums begin where the 128 that was added to each activation makes no difference. */
-static void prepare_lanes(const ek_conv_params *p, const depthwise_shape *s, int32_t ch, int32_t first,
-                          const int8_t *weights, lane_params *to)
+static void prepare_lanes(const ek_conv_params *p, const depthwise_shape *s, int32_t ch,
+                          int32_t first, const int8_t *weights, lane_params *to)
 {
     const int32_t vectors = s->groups * p->kernel_w;
     const int32_t *start = p->start + ch;
@@ -143,7 +143,8 @@ static void prepare_lanes(const ek_conv_params *p, const depthwise_shape *s, int
     for (int32_t q = 0; q < QUARTERS; q++) {
         __m512i sum = _mm512_setzero_si512();
         for (int32_t v = 0; v < vectors; v++)
-            sum = dot4_at(sum, _mm512_set1_epi8(1), weights + (v * s->out_rows * QUARTERS + q) * CHUNK);
+            sum = dot4_at(sum, _mm512_set1_epi8(1),
+                          weights + (v * s->out_rows * QUARTERS + q) * CHUNK);
         to->start[q] = _mm512_sub_epi32(quarter_of(start, q), _mm512_slli_epi32(sum, 7));
         to->multiplier[q] = _mm512_castsi512_ps(quarter_of(multiplier, q));
     }
@@ -201,12 +202,22 @@ INLINE void copy_pixels(const depthwise_shape *s, uint8_t *to, const int8_t *fro
     }
 }
 
+/* Which of the columns w, w + stride, ... are inside; the commonest stride needs no division. */
+INLINE ek_taps columns_inside(int32_t w, int32_t columns, int32_t stride, int32_t size)
+{
+    if (stride != 1)
+        return ek_taps_inside(w, columns, stride, size);
+    const int32_t end = ek_max(ek_min(columns, size - w), 0);
+    const ek_taps taps = {ek_min(ek_max(-w, 0), end), end};
+    return taps;
+}
+
 /* Copies columns w, w + stride, ... of a row; writes up to CHUNK - 1 bytes more. */
 static void copy_plane(const ek_conv_params *p, const depthwise_shape *s, uint8_t *to,
                        const int8_t *row, int32_t w)
 {
     const __m512i outside = _mm512_set1_epi8((char)(p->x_zero + 128));
-    const ek_taps inside = ek_taps_inside(w, s->plane_columns, p->stride_w, p->in.w);
+    const ek_taps inside = columns_inside(w, s->plane_columns, p->stride_w, p->in.w);
     const ptrdiff_t step = (ptrdiff_t)p->stride_w * p->in.w_stride;
     const int8_t *from = row + (ptrdiff_t)(w + inside.first * p->stride_w) * p->in.w_stride;
     const int32_t count = inside.end - inside.first;
@@ -220,25 +231,28 @@ static void copy_plane(const ek_conv_params *p, const depthwise_shape *s, uint8_
     fill(to, outside, (ptrdiff_t)(s->plane_columns - inside.end) * s->pitch);
 }
 
-/* Some input rows in scratch: row h stands at h % rows where rows follow each other, else the rows of
- * one window stand in their order. */
+/* Some input rows in scratch: row h stands at h % rows where rows follow each other, else the rows
+ * of one window stand in their order. */
 typedef struct row_cache {
     uint8_t *rows, *outside;
     int32_t next; /* first row that is not there */
 } row_cache;
 
-/* Addresses of the rows that output row `oh` and perhaps the next one read, the missing ones copied. */
+/* Addresses of the rows that output row `oh` and perhaps the next one read; missing ones are
+ * copied. */
 static void find_rows(const ek_conv_params *p, const depthwise_shape *s, row_cache *cache,
                       const int8_t *image, int32_t oh, int32_t col, const uint8_t **rows)
 {
     const int32_t h = oh * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
+    int32_t place = p->dilation_h == 1 && h > 0 ? h % s->rows : 0; /* of the next row inside */
     for (int32_t i = 0; i < s->groups * SLOTS; i++) {
         const int32_t ih = h + i * p->dilation_h;
         if (i >= s->rows || ih < 0 || ih >= p->in.h) {
             rows[i] = cache->outside;
             continue;
         }
-        uint8_t *row = cache->rows + (p->dilation_h == 1 ? ih % s->rows : i) * s->row_bytes;
+        uint8_t *row = cache->rows + place * s->row_bytes;
+        place = place + 1 == s->rows ? 0 : place + 1;
         rows[i] = row;
         if (p->dilation_h == 1 && ih < cache->next)
             continue;
@@ -263,8 +277,8 @@ typedef struct row_job {
     ptrdiff_t out_step;     /* from one vector to the next */
 } row_job;
 
-/* Vector `v` and, if `vectors` (a constant) is 2, the next one with the same lanes, of `out_rows` (a
- * constant) rows; both share the loads of weights. */
+/* Vector `v` and, if `vectors` (a constant) is 2, the next one with the same lanes, of `out_rows`
+ * (a constant) rows; both share the loads of weights. */
 INLINE void sum_vectors(const int vectors, const int out_rows, const depthwise_shape *s,
                         const row_job *job, int32_t set, int32_t v, const requant *r)
 {
@@ -334,8 +348,8 @@ static __attribute__((noinline)) void sum_two_rows(const depthwise_shape *s, con
 /* ---- The kernel ------------------------------------------------------------------------------ */
 
 /* From an output row in scratch to its pixels. */
-static void scatter(const ek_conv_params *p, const depthwise_shape *s, const int8_t *from, int8_t *y,
-                    int32_t columns)
+static void scatter(const ek_conv_params *p, const depthwise_shape *s, const int8_t *from,
+                    int8_t *y, int32_t columns)
 {
     const __mmask64 pixel = low_bits(s->channels);
     for (int32_t i = 0; i < columns; i++, y += p->out.w_stride)
@@ -378,8 +392,9 @@ static void run_rows(const ek_conv_params *p, const chunk *c, const int8_t *imag
         || (s->channels == s->pitch && s->pitch == p->out.w_stride);
     row_cache cache = {c->rows, c->outside, INT32_MIN};
     const uint8_t *rows[(MAX_TAPS + 1) / SLOTS * SLOTS + SLOTS];
-    row_job job = {rows, c->offsets, p->kernel_w, c->weights, c->lanes, columns * s->pitch, {NULL, NULL},
-                   s->channels == CHUNK && in_place ? p->out.w_stride : CHUNK};
+    row_job job = {.rows = rows, .offsets = c->offsets, .taps = p->kernel_w,
+                   .weights = c->weights, .lanes = c->lanes, .bytes = columns * s->pitch,
+                   .out_step = s->channels == CHUNK ? p->out.w_stride : CHUNK};
     while (oh < oh_end) {
         const int32_t count = ek_min(s->out_rows, oh_end - oh);
         for (int32_t i = 0; i < count; i++)
@@ -440,7 +455,8 @@ void ek_depthwise_avx512vnni(const void *params, const void *const in[], void *o
             const int32_t w = kw * p->dilation_w;
             offsets[kw] = (int32_t)(w % p->stride_w * s.plane_bytes) + w / p->stride_w * s.pitch;
         }
-        const chunk c = prepare_chunk(p, ch, channels, range->col_end - range->col, offsets, scratch);
+        const chunk c =
+            prepare_chunk(p, ch, channels, range->col_end - range->col, offsets, scratch);
         run_chunk(p, &c, in[0], out, range, &r);
     }
 }
