@@ -79,20 +79,23 @@ static inline __attribute__((always_inline)) void finish(const block *b, sums s,
 
 /* The taps inside the input. */
 static inline __attribute__((always_inline)) void pixel(const block *b, const int8_t *image,
-                                                        int32_t h, int32_t w, int8_t *y, int whole)
+                                                        int32_t h, ek_taps rows, int32_t w,
+                                                        int8_t *y, int whole)
 {
     const ek_conv_params *p = b->p;
-    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
     const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
     const int16x8_t zero = vdupq_n_s16((int16_t)p->x_zero);
     const ptrdiff_t step = (ptrdiff_t)p->dilation_w * p->in.w_stride, c = p->out.c;
     sums s = b->bias;
+    const int8_t *tap_line = b->weights + (rows.first * p->kernel_w + cols.first) * c;
+    const int8_t *x_line = image
+        + ek_image_at(&p->in, 0, h + rows.first * p->dilation_h, w + cols.first * p->dilation_w);
     for (int32_t kh = rows.first; kh < rows.end; kh++) {
-        const int8_t *tap = b->weights + (kh * p->kernel_w + cols.first) * c;
-        const int8_t *x =
-            image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w + cols.first * p->dilation_w);
-        for (int32_t kw = cols.first; kw < cols.end; kw++, x += step, tap += c)
+        const int8_t *x = x_line, *tap = tap_line;
+        for (int32_t kw = cols.end - cols.first; kw > 0; kw--, x += step, tap += c)
             s = add_tap(s, vsubq_s16(load(x, b->lanes, whole), zero), load(tap, b->lanes, whole));
+        x_line += (ptrdiff_t)p->dilation_h * p->in.h_stride;
+        tap_line += p->kernel_w * c;
     }
     finish(b, s, y, whole);
 }
@@ -134,6 +137,7 @@ static void row(const block *b, const int8_t *image, int32_t oh, const ek_range 
     const int32_t h = oh * p->stride_h - p->pad_top;
     const int inside = whole && h >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h;
     const ek_taps inner = inner_columns(p);
+    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
     for (int32_t col = range->col; col < range->col_end;) {
         const int32_t w = col * p->stride_w - p->pad_left;
         if (inside && col >= inner.first && col + 1 < ek_min(inner.end, range->col_end)) {
@@ -143,9 +147,9 @@ static void row(const block *b, const int8_t *image, int32_t oh, const ek_range 
             continue;
         }
         if (whole)
-            pixel(b, image, h, w, y, 1);
+            pixel(b, image, h, rows, w, y, 1);
         else
-            pixel(b, image, h, w, y, 0);
+            pixel(b, image, h, rows, w, y, 0);
         col++;
         y += p->out.w_stride;
     }
