@@ -29,6 +29,12 @@
 /* Microseconds of loops, without a longer pause, that the caller does alone before it wakes workers. */
 #define ALONE_US 15
 
+/* A worker that has taken a part and then lost its processor holds up the caller until it gets one again. If that
+ * takes so many microseconds more than the caller's own parts, the caller does its loops alone for so
+ * many times as long: on a machine without processors to spare, threads then cost some percent. */
+#define STALL_US 50
+#define STALL_REST 20
+
 /* Rounds of waiting, of some tens of nanoseconds, between two looks at the clock. */
 #define SPIN_ROUNDS 64
 
@@ -51,7 +57,9 @@ struct ek_threads {
     atomic_uint stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    int64_t alone_since, last_loop; /* of the caller, in microseconds */
+    /* The caller's times, in microseconds. */
+    int64_t alone_since, last_loop; /* sleepers are left alone */
+    int64_t rests_until;            /* all workers are */
     int waits_awake;                /* each thread can have a processor of its own */
 
     uint32_t started; /* workers */
@@ -111,6 +119,7 @@ static int wait_awake(ek_threads *pool, unsigned seen)
                 return 1;
             pause_briefly();
         }
+        sched_yield(); /* the caller itself may wait for this processor */
     } while (microseconds() < end);
     return 0;
 }
@@ -151,9 +160,8 @@ static void wake_sleepers(ek_threads *pool)
 
 /* Takes parts until they, and those of loops shortly before, have taken long enough that it pays to wake
  * the sleepers; then wakes them. */
-static void take_parts_alone(ek_threads *pool)
+static void take_parts_alone(ek_threads *pool, int64_t start)
 {
-    const int64_t start = microseconds();
     if (start - pool->last_loop > ALONE_US)
         pool->alone_since = start;
     pool->last_loop = start;
@@ -178,20 +186,36 @@ static void wait_until_empty(ek_threads *pool)
     }
 }
 
+/* Waits for the workers inside a loop that began at `start` and has no parts left. */
+static void finish(ek_threads *pool, int64_t start)
+{
+    const int64_t done = microseconds();
+    wait_until_empty(pool);
+    const int64_t end = microseconds(), waited = end - done;
+    if (waited > done - start + STALL_US)
+        pool->rests_until = end + STALL_REST * waited;
+}
+
 void ek_threads_parallel_for(void *context, ek_task task, void *argument, uint32_t count)
 {
     ek_threads *pool = context;
+    const int64_t start = microseconds();
     pool->task = task;
     pool->argument = argument;
     pool->count = count;
     atomic_store(&pool->next, 0);
+    if (start < pool->rests_until) {
+        take_parts(pool, 0);
+        return;
+    }
     atomic_fetch_or(&pool->state, OPEN);
     atomic_fetch_add(&pool->loops, 1);
     if (atomic_load(&pool->sleepers) != 0)
-        take_parts_alone(pool);
+        take_parts_alone(pool, start);
     take_parts(pool, 0);
     atomic_fetch_and(&pool->state, ~OPEN);
-    wait_until_empty(pool);
+    if (atomic_load(&pool->state) != 0)
+        finish(pool, start);
 }
 
 /* ---- The pool -------------------------------------------------------------------------------- */
