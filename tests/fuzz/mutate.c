@@ -383,8 +383,8 @@ static void change_encoding(model *m, fuzz_random *r)
     switch (t->encoding) {
     case EK_ENCODING_INTERLEAVED:
         m->p->header.required_features |= EK_FEATURE_INTERLEAVED_WEIGHTS;
-        t->tile_n = (uint8_t)(1u << fuzz_below(r, 7));
-        t->tile_k = (uint8_t)(1u << fuzz_below(r, 5));
+        t->tile_n = (uint8_t)(fuzz_below(r, 16) == 0 ? fuzz_below(r, 70) : 1u << fuzz_below(r, 7));
+        t->tile_k = (uint8_t)(fuzz_below(r, 16) == 0 ? fuzz_below(r, 20) : 1u << fuzz_below(r, 5));
         break;
     case EK_ENCODING_SPARSE:
         m->p->header.required_features |= EK_FEATURE_SPARSE_WEIGHTS;
