@@ -18,7 +18,6 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,6 +56,7 @@ struct ek_threads {
     atomic_uint stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
+    void *memory; /* what holds the pool */
     /* The caller's times, in microseconds. */
     int64_t alone_since, last_loop; /* sleepers are left alone */
     int64_t rests_until;            /* all workers are */
@@ -232,16 +232,16 @@ static int have_processors(uint32_t threads)
 #endif
 }
 
-/* Zeroed; null if there is no memory. */
+/* Zeroed, and aligned by hand, as not every system has aligned_alloc; null if there is no memory. */
 static ek_threads *allocate(size_t workers)
 {
     if (workers > (SIZE_MAX / 2 - sizeof(ek_threads)) / sizeof(struct worker))
         return NULL;
-    const size_t bytes = sizeof(ek_threads) + workers * sizeof(struct worker);
-    const size_t lines = bytes / CACHE_LINE + 1;
-    ek_threads *pool = aligned_alloc(CACHE_LINE, lines * CACHE_LINE);
-    if (pool != NULL)
-        memset(pool, 0, lines * CACHE_LINE);
+    uint8_t *memory = calloc(1, sizeof(ek_threads) + workers * sizeof(struct worker) + CACHE_LINE);
+    if (memory == NULL)
+        return NULL;
+    ek_threads *pool = (void *)(memory + (CACHE_LINE - (uintptr_t)memory % CACHE_LINE) % CACHE_LINE);
+    pool->memory = memory;
     return pool;
 }
 
@@ -264,12 +264,12 @@ ek_threads *ek_threads_create(uint32_t threads)
         return NULL;
     pool->waits_awake = have_processors(threads);
     if (pthread_mutex_init(&pool->mutex, NULL) != 0) {
-        free(pool);
+        free(pool->memory);
         return NULL;
     }
     if (pthread_cond_init(&pool->wake, NULL) != 0) {
         pthread_mutex_destroy(&pool->mutex);
-        free(pool);
+        free(pool->memory);
         return NULL;
     }
     while (pool->started < workers)
@@ -292,5 +292,5 @@ void ek_threads_destroy(ek_threads *pool)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
-    free(pool);
+    free(pool->memory);
 }
