@@ -65,8 +65,8 @@ INLINE block_rows load_rows(const int8_t *x, ptrdiff_t stride)
                         vld1q_s8(x + 3 * stride)};
 }
 
-/* What is read through the pointer is not read before here: compilers move loads of weights ahead until
- * the sums are spilled, and copy registers where a load would do. */
+/* What is read through the pointer is not read before here: compilers move loads of weights ahead
+ * until the sums are spilled, and copy registers where a load would do. */
 #define IN_ORDER(pointer) __asm__ volatile("" : "+r"(pointer))
 
 #define ADD256(k)                                                                               \

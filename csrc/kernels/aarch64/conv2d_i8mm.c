@@ -79,7 +79,8 @@ INLINE void store(int8_t *y0, int8_t *y1, squares s, const float *m, const requa
 
 /* ---- Eight rows, one tile -------------------------------------------------------------------- */
 
-/* Compilers move loads of weights ahead until the sums are spilled; memory is not read before here. */
+/* Compilers move loads of weights ahead until the sums are spilled; memory is not read before
+ * here. */
 #define IN_ORDER(w) __asm__ volatile("" : "+r"(w))
 
 /* One tile and the first `count` rows, a multiple of BLOCK. Kept out of line: in a larger function

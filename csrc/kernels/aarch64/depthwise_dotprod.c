@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Depthwise 3x3 convolution with stride 1, eight channels of two output rows at a time. A column's
- * four input rows are interleaved, so that a lane holds four values of one channel; the same lane is
- * multiplied with the weights of both output rows, which differ by one place. What is not such a
+ * four input rows are interleaved, so that a lane holds four values of one channel; the same lane
+ * is multiplied with the weights of both output rows, which differ by one place. What is not such a
  * window goes to depthwise_neon. The last block of channels overlaps the one before it.
  */
 #include <string.h>

@@ -65,8 +65,8 @@ INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_
     return pairs ? acc : vpadalq_s16(acc, mull_high(x, w));
 }
 
-/* The sums are complete before the next row is used: compilers otherwise move all products of a step
- * ahead of all sums, run out of registers and spill the sums. */
+/* The sums are complete before the next row is used: compilers otherwise move all products of a
+ * step ahead of all sums, run out of registers and spill the sums. */
 #define IN_ORDER_ROW(x) __asm__ volatile("" : "+w"(x))
 #define IN_ORDER_SUMS(s) __asm__ volatile("" : "+w"((s).a), "+w"((s).b), "+w"((s).c), "+w"((s).d))
 

@@ -16,7 +16,7 @@
 #include "neon.h"
 #include "requant_neon.h"
 
-#define CHUNK 16          /* bytes that a copy moves at once: a run spills into what comes after it */
+#define CHUNK 16          /* bytes that a copy moves at once: runs spill into what comes after */
 #define PANEL_BYTES 16384 /* leaves room for the weights in a first level cache of 32 KB */
 #define PANEL_ROWS 64     /* a multiple of BLOCK */
 

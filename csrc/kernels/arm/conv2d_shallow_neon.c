@@ -43,7 +43,8 @@ typedef struct block_sums {
 #endif
 } block_sums;
 
-/* Weights are not read before here: compilers otherwise move their loads ahead until sums are spilled. */
+/* Weights are not read before here: compilers otherwise move their loads ahead until sums are
+ * spilled. */
 #define IN_ORDER(w) __asm__ volatile("" : "+r"(w))
 
 /* Value `lane` (a literal) of eight in each row by the next eight weights. */
@@ -101,8 +102,8 @@ INLINE void store_rows(int8_t *const *out, int32_t o, sums8 a, sums8 b, float32x
     vst1_s8(out[1] + o, vget_high_s8(y));
 }
 
-/* One tile and the first `count` rows, a multiple of BLOCK; `depth` values, of which all of the first
- * `whole` (a constant: 0, 8 or 16) are there. */
+/* One tile and the first `count` rows, a multiple of BLOCK; `depth` values, of which all of the
+ * first `whole` (a constant: 0, 8 or 16) are there. */
 INLINE void tile_rows(const int whole, const conv_tiles *tiles, const conv_rows *rows, int32_t t,
                       int32_t count, const requant *given)
 {

@@ -335,7 +335,8 @@ typedef void (*run_fn)(const block *b);
     static void stride1_##lanes##_##pairs(const block *b) { run_3x3(lanes, pairs, 1, b); }      \
     static void stride2_##lanes##_##pairs(const block *b) { run_3x3(lanes, pairs, 2, b); }      \
     static void any_##lanes##_##pairs(const block *b) { run_any(lanes, pairs, b); }
-#define NAMES(lanes, pairs) {stride1_##lanes##_##pairs, stride2_##lanes##_##pairs, any_##lanes##_##pairs}
+#define NAMES(lanes, pairs)                                                                     \
+    {stride1_##lanes##_##pairs, stride2_##lanes##_##pairs, any_##lanes##_##pairs}
 VARIANTS(8, 0)
 VARIANTS(8, 1)
 #if LANES == 16

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Table look-up, sixteen bytes at a time: four look-ups in 64 entries each. An index that is out of
- * a look-up's range leaves what it has, or gives zero. ARMv7 looks up half as many entries and bytes.
+ * a look-up's range leaves what it has, or gives zero. ARMv7 looks up half as many entries and
+ * bytes.
  */
 #include "../kernels.h"
 #include "neon.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * NEON operations on the low and high halves of vectors. ARMv7 has none for high halves and needs
- * none, as its halves are registers of their own. GCC for AArch64 gives a low half that is used more
- * than once a register of its own, too, of which there are not enough: hence the assembly.
+ * none, as its halves are registers of their own. GCC for AArch64 gives a low half that is used
+ * more than once a register of its own, too, of which there are not enough: hence the assembly.
  */
 #ifndef EK_NEON_H
 #define EK_NEON_H

@@ -7,9 +7,9 @@
  *     Y = A' [(G g G') * (B' d B)] A
  *
  * the rows of G hold fractions with denominators 4, 6, 6, 24, 24 and 1. Here they are multiplied by
- * these, and the rows of A' by 24 over these, so that everything is an integer and the result 24 * 24
- * times too large. All 32-bit arithmetic is modulo 2^32: there 9 has an inverse, and what is left
- * is 64 times a sum of 9 * c products, |sum| <= 9 * 128 * 128 * c < 2^25 for c <= MAX_CHANNELS. An
+ * these, and the rows of A' by 24 over these, so that everything is an integer and the result
+ * 24 * 24 times too large. All 32-bit arithmetic is modulo 2^32: there 9 has an inverse, and what
+ * is left is 64 times a sum of 9 * c products, |sum| <= 9 * 128 * 128 * c < 2^25 for c <= MAX_CHANNELS. An
  * arithmetic shift ends it.
  *
  * Ranges: the rows of B' have at most 10 as their sum of magnitudes, those of the scaled G at most
@@ -257,7 +257,8 @@ INLINE void multiply_point(int32_t c_in, const int16_t *w, const int16_t *x, int
 #endif
 }
 
-/* All points of BLOCK tiles. Kept out of line: in a larger function the registers do not suffice. */
+/* All points of BLOCK tiles. Kept out of line: in a larger function the registers do not
+ * suffice. */
 static __attribute__((noinline)) void multiply_points(int32_t c_in, const int16_t *w,
                                                       const int16_t *x, int32_t *to)
 {
@@ -317,7 +318,8 @@ INLINE four finish_column(const int32_t *m)
 }
 
 #define FINISH_ROW(i)                                                                           \
-    finish_row(transform_back(c0.v[i], c1.v[i], c2.v[i], c3.v[i], c4.v[i], c5.v[i]), start, scale, r)
+    finish_row(transform_back(c0.v[i], c1.v[i], c2.v[i], c3.v[i], c4.v[i], c5.v[i]), start,     \
+               scale, r)
 
 INLINE four_rows finish_tile(const int32_t *products, const group_params *g, int32_t lane,
                              const requant *r)
