@@ -9,8 +9,8 @@
  * the rows of G hold fractions with denominators 4, 6, 6, 24, 24 and 1. Here they are multiplied by
  * these, and the rows of A' by 24 over these, so that everything is an integer and the result
  * 24 * 24 times too large. All 32-bit arithmetic is modulo 2^32: there 9 has an inverse, and what
- * is left is 64 times a sum of 9 * c products, |sum| <= 9 * 128 * 128 * c < 2^25 for c <= MAX_CHANNELS. An
- * arithmetic shift ends it.
+ * is left is 64 times a sum of 9 * c products, |sum| <= 9 * 128 * 128 * c < 2^25 for
+ * c <= MAX_CHANNELS. An arithmetic shift ends it.
  *
  * Ranges: the rows of B' have at most 10 as their sum of magnitudes, those of the scaled G at most
  * 7, so that transformed inputs lie within 100 * 128 and weights within 49 * 128: 16 bits.
