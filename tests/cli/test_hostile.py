@@ -268,7 +268,7 @@ API_OPTIONS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", API_OPTIONS, ids=str)
+@pytest.mark.parametrize("wrong", API_OPTIONS, ids=lambda wrong: next(iter(wrong)))
 def test_api_options_of_wrong_type(digits: Path, tmp_path: Path, wrong: dict[str, object]) -> None:
     options = {"output": tmp_path / "out.ekm", "calibration": digits / "digits_calib.npz", "samples": 2, **wrong}
     with pytest.raises(InputError):
