@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kernel set there is, from csrc/kernels/sets.toml; `runtime.kernels` says which of them are here."""
+"""Every kernel set and kernel there is, from csrc/kernels/; `runtime.kernels` says which sets are here."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +25,21 @@ class KernelSet:
     archs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ListedKernel:
+    """A line of csrc/kernels/kernels.def.
+
+    Attributes:
+        kind, set: in lower case; `name` is the function's, without its prefix.
+        tile: rows and depth of the tiles in which it takes its weights; (0, 0) where they are DENSE or none.
+    """
+
+    kind: str
+    set: str
+    name: str
+    tile: tuple[int, int]
+
+
 @cache
 def kernel_sets() -> dict[str, KernelSet]:
     """All sets by name, slowest first within an architecture."""
@@ -41,3 +57,11 @@ def ladder(name: str) -> list[str]:
     """
     after = kernel_sets()[name].after
     return [name, *(ladder(after) if after else [])]
+
+
+@cache
+def listed_kernels() -> tuple[ListedKernel, ...]:
+    """All kernels, whatever the processor: best sets first, and within a set the more special ones."""
+    text = (source_root() / "csrc" / "kernels" / "kernels.def").read_text(encoding="utf-8")
+    lines = re.findall(r"^EK_KERNEL\((\w+), (\w+), (\w+), \w+, \w+, (\d+), (\d+)\)", text, re.M)
+    return tuple(ListedKernel(kind.lower(), its_set.lower(), name, (int(n), int(k))) for kind, its_set, name, n, k in lines)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from edgekit.building import targets as descriptions
 from edgekit.building.code_size import text_bytes
 from edgekit.building.scons import scons
 from edgekit.errors import InputError
-from edgekit.kernel_sets import ladder
+from edgekit.kernel_sets import ladder, listed_kernels
 from edgekit.sources import source_root
 
 
@@ -118,18 +117,16 @@ def build(name: str, output: Path | None = None, toolchain: str | None = None) -
 
 
 def weight_tile(name: str) -> tuple[int, int] | None:
-    """Rows and depth of the tiles in which the convolution kernel of a target's packing takes its weights; None
-    where it takes them row by row. From csrc/kernels/kernels.def, best kernels first.
+    """Rows and depth of the tiles in which the convolution kernels of a target's packing take their weights; None
+    where they take them row by row, or each in tiles of its own: dense weights are decoded faster than foreign tiles.
 
     Raises:
         InputError: the target is unknown.
     """
     sets = ladder(_read(name).packing)
-    text = (source_root() / "csrc" / "kernels" / "kernels.def").read_text(encoding="utf-8")
-    for kernel_set, n, k in re.findall(r"^EK_KERNEL\(CONV2D, (\w+),.*?(\d+), (\d+)\)", text, re.M):
-        if kernel_set.lower() in sets:
-            return (int(n), int(k)) if int(n) else None
-    return None
+    convolutions = [kernel for kernel in listed_kernels() if kernel.kind == "conv2d" and kernel.set in sets]
+    (tile, *others) = {kernel.tile for kernel in convolutions if kernel.set == convolutions[0].set}
+    return tile if tile[0] and not others else None
 
 
 def _read(name: str) -> descriptions.Target:

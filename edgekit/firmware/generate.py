@@ -18,7 +18,8 @@ from edgekit.firmware import templates, toolchain
 from edgekit.firmware.boards import linker_script
 from edgekit.firmware.serve import Prepared, input_format
 from edgekit.format.schema import Dtype
-from edgekit.program import Program
+from edgekit.kernel_sets import listed_kernels
+from edgekit.program import Program, tensor_bytes
 from edgekit.reference.executor import run
 from edgekit.sources import source_root
 from edgekit.verify.backends.base import Observation, Sample
@@ -128,18 +129,13 @@ def _subset(path: Path, line: str, names: list[str]) -> None:
 
 def output_sizes(program: Program) -> list[int]:
     """Bytes of the model's outputs."""
-    return [_bytes(program, name) for name in program.outputs]
-
-
-def _bytes(program: Program, name: str) -> int:
-    tensor = program.tensors[name]
-    return int(np.prod(tensor.shape, dtype=np.int64)) * (4 if tensor.dtype == Dtype.F32 else 1)
+    return [tensor_bytes(program.tensors[name]) for name in program.outputs]
 
 
 def _model_h(subject: Subject, stack_bytes: int) -> str:
     program, memory = subject.program, subject.target.memory
     major, minor, _ = __version__.split(".", 2)
-    kernel_sets = {_set_of(name) for name in subject.prepared.kernels if name} | {"SCALAR"}
+    kernel_sets = {kernel.set.upper() for kernel in listed_kernels() if kernel.name in subject.prepared.kernels} | {"SCALAR"}
     return templates.MODEL_H.substitute(
         name=subject.name,
         target=subject.target.name,
@@ -159,25 +155,17 @@ def _model_h(subject: Subject, stack_bytes: int) -> str:
     )
 
 
-def _set_of(kernel: str) -> str:
-    """The set of a kernel, from the list."""
-    text = (source_root() / "csrc" / "kernels" / "kernels.def").read_text(encoding="utf-8")
-    match = re.search(rf"^EK_KERNEL\(\w+, (\w+), {kernel},", text, re.M)
-    assert match is not None, kernel
-    return match[1]
-
-
 def _aligned(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
 
 
 def _model_c(subject: Subject) -> str:
     program = subject.program
-    offsets = np.cumsum([0, *(_aligned(size) for size in output_sizes(program))])
-    outputs = []
-    for offset, name in zip(offsets, program.outputs, strict=False):
+    outputs, offset = [], 0
+    for name, size in zip(program.outputs, output_sizes(program), strict=True):
         declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"
-        outputs.append(f"    {{{offset}, {_bytes(program, name)}, {declared}}}, /* {_comment(name)} */")
+        outputs.append(f"    {{{offset}, {size}, {declared}}}, /* {_comment(name)} */")
+        offset += _aligned(size)
     ports = [f"   input {i}: {_comment(name)}" for i, name in enumerate(program.inputs)]
     return templates.MODEL_C.substitute(
         name=subject.name,
@@ -250,7 +238,7 @@ def _makefile(target: Target, sources: list[str]) -> str:
         cc=gcc,
         size=gcc.removesuffix("gcc") + "size",
         cpu_flags=" ".join(flags),
-        cflags=" ".join(flag for flag in toolchain.FLAGS if flag not in ("-Wextra", "-ffp-contract=off")),
+        cflags=" ".join(toolchain.FLAGS),
         ldflags=" ".join(toolchain.LINK_FLAGS),
         fast="" if target.kernels == ("scalar",) else "cortexm/",
         sources=" \\\n".join(f"    {name}" for name in sources),

@@ -103,7 +103,7 @@ CC = $cc
 SIZE = $size
 FLAGS = $cpu_flags
 # Contraction would change results.
-CFLAGS = $cflags -Wextra -Werror -ffp-contract=off -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
+CFLAGS = $cflags -Werror -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
 # Speed where it counts.
 SMALL = -Os
 FAST = -O2

@@ -122,7 +122,8 @@ def test_the_first_toolchain_that_is_installed(checkout: Path, tmp_path: Path, m
 
 def test_weights_are_packed_for_the_target() -> None:
     assert weight_tile("cortex-m0plus") is None
-    assert weight_tile("x86-64-v3") is not None
+    assert weight_tile("x86-64-v3") == weight_tile("rpi5") == (16, 4)
+    assert weight_tile("rpi4") is None  # three convolution kernels, three orders
 
 
 @pytest.mark.parametrize("flags", [[], ["-m32"]] if host_arch() == "x86_64" else [[]])

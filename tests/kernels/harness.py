@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,18 +22,15 @@ from typing import Any
 import cffi
 import numpy as np
 
+from edgekit import kernel_sets as sets
+from edgekit.building import targets
 from edgekit.runtime.header import declarations
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 CFLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra"]
-ARCH = {"amd64": "x86_64", "arm64": "aarch64"}.get(os.uname().machine.lower(), os.uname().machine.lower())
-SETS: dict[str, dict[str, Any]] = tomllib.loads((CSRC / "kernels" / "sets.toml").read_text())
+ARCH = targets.host_arch()
+SETS = targets.kernel_sets(ROOT)
 CANARY = 256
 """Bytes watched on the side of a buffer that has no guard page."""
 
@@ -155,9 +151,7 @@ _ALIVE: list[Any] = []
 
 def listed_kernels() -> list[tuple[str, str, str]]:
     """(name, kind, set) of kernels.def, read without building anything: for test ids."""
-    text = re.sub(r"/\*.*?\*/", "", (CSRC / "kernels" / "kernels.def").read_text(), flags=re.S)
-    lines = re.findall(r"EK_KERNEL\((\w+), (\w+), (\w+),", text)
-    return [(stem, kind.lower(), kset.lower()) for kind, kset, stem in lines]
+    return [(kernel.name, kernel.kind, kernel.set) for kernel in sets.listed_kernels()]
 
 
 def why_not_here(kset: str) -> str | None:

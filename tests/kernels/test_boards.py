@@ -8,7 +8,6 @@ do it by integers. EDGEKIT_BOARD_VALUES sets the output values per kernel and bo
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from functools import cache
@@ -23,7 +22,7 @@ from edgekit.firmware import toolchain
 from edgekit.firmware.boards import board, linker_script
 from kernels.cases import case
 from kernels.driver import FIELDS, TIMEOUT, Driver, compare_with_scalar
-from kernels.harness import CSRC, ROOT, Kernel
+from kernels.harness import CSRC, ROOT, Kernel, listed_kernels
 from tests.firmware.boards import ready
 
 VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e5")))
@@ -31,8 +30,7 @@ SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().i
 BOARDS = {"cortexm_dsp": ["cortex-m4", "cortex-m7", "cortex-m33"], "cortexm_mve": ["cortex-m55"]}
 WITHOUT_FPU = ["cortex-m0plus", "cortex-m3"]
 ROUNDING = ["conv2d", "depthwise", "matmul", "add", "mul", "average_pool", "prelu", "softmax", "quantize"]
-LISTED = re.findall(r"^EK_KERNEL\((\w+), (CORTEXM_\w+), (\w+),", (CSRC / "kernels" / "kernels.def").read_text(), re.M)
-RUNS = [(name, stem, kind.lower()) for kind, its_set, stem in LISTED for name in BOARDS[its_set.lower()]]
+RUNS = [(name, stem, kind) for stem, kind, its_set in listed_kernels() for name in BOARDS.get(its_set, [])]
 RUNS += [(name, f"{kind}_scalar", kind) for name in WITHOUT_FPU for kind in ROUNDING]
 POOL_BYTES = 3 << 19
 
@@ -55,9 +53,9 @@ class BoardDriver(Driver):
 
 
 @cache
-def driver(name: str, folder: Path) -> BoardDriver:
+def driver(name: str, factory: pytest.TempPathFactory) -> BoardDriver:
     """Built for the board once."""
-    target = board(name)
+    target, folder = board(name), factory.mktemp(f"driver-{name}")
     (folder / "kernel_fields.h").write_text(FIELDS.header())
     (folder / "board.ld").write_text(linker_script(target, 16384))
     sources = [CSRC / "kernels" / "kernel_list.c", *(CSRC / "firmware" / file for file in ("start.c", "semihosting.c"))]
@@ -77,17 +75,8 @@ def test_board_kernel(
     name: str, stem: str, kind: str, kernels: list[Kernel], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     ready(name)
-    machine = _driver(name, tmp_path_factory)
+    machine = driver(name, tmp_path_factory)
     scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
     print(f"EDGEKIT_SEED={SEED}")
     values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed), SEED, VALUES)
     print(f"{stem} on {name}: {values} values in {cases} cases")
-
-
-_folders: dict[str, Path] = {}
-
-
-def _driver(name: str, factory: pytest.TempPathFactory) -> BoardDriver:
-    if name not in _folders:
-        _folders[name] = factory.mktemp(f"driver-{name}")
-    return driver(name, _folders[name])
