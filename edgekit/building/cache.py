@@ -69,9 +69,13 @@ def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Itera
                 _build(target, toolchain, goal, folder)
                 _drop_oldest(stem)
     except OSError as error:
-        where = error.filename or folder.parent
-        raise InputError(f"{where}: {error.strerror or error}; set EDGEKIT_CACHE to a folder that can be written") from error
+        raise cannot_write(folder.parent, error) from error
     return folder
+
+
+def cannot_write(folder: Path, error: OSError) -> InputError:
+    """What to say where the cache in `folder` cannot be written."""
+    return InputError(f"{error.filename or folder}: {error.strerror or error}; set EDGEKIT_CACHE to a folder that can be written")
 
 
 def _build(target: Target, toolchain: Toolchain, goal: str, folder: Path) -> None:

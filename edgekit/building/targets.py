@@ -16,7 +16,7 @@ A description says:
                   `ar`; `flags` of its own, `packages` of Debian that bring it
     emulator      the command before a program of the target
     verify        kernel set -> processor of the emulator on which `edgekit verify` runs it; one that has
-                  nothing newer
+                  nothing newer, where the emulator knows such a one
     memory        without operating system: `flash` and `ram`, each with `origin` and `bytes`
 """
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -83,12 +83,13 @@ def firmware(
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{output}: cannot be made in {parent}; give another place with -o")
     with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent) as work:
-        made = _make(model, target, Path(work) / "firmware", data, preprocessing)
-        shutil.rmtree(made.folder / "build")  # type: ignore[operator]
+        folder = Path(work) / "firmware"
+        made = _make(model, target, folder, data, preprocessing)
+        shutil.rmtree(folder / "build")
         if output.exists():
             output.rmdir()
-        (Path(work) / "firmware").rename(output)
-    return Firmware(**{**vars(made), "folder": output})
+        folder.rename(output)
+    return replace(made, folder=output)
 
 
 def measure_firmware(model: Path, target: str) -> Firmware:
@@ -99,7 +100,7 @@ def measure_firmware(model: Path, target: str) -> Firmware:
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-") as work:
         made = _make(model, target, Path(work) / "firmware", None, None)
-    return Firmware(**{**vars(made), "folder": None})
+    return replace(made, folder=None)
 
 
 def _make(
@@ -177,4 +178,3 @@ def _sample(
 def _title(model: Path) -> str:
     """The model's name, fit for C strings, Makefiles and headings."""
     return re.sub(r"[^\w.-]", "_", model.stem, flags=re.ASCII) or "model"
-

@@ -55,11 +55,6 @@ _REST_OF_RAM = """\
     ek_heap_end = ORIGIN(RAM) + LENGTH(RAM);
 """
 
-_BULK = """\
-    ek_heap_begin = ORIGIN(BULK);
-    ek_heap_end = ORIGIN(BULK) + LENGTH(BULK);
-"""
-
 
 def board_names() -> list[str]:
     """Targets without operating system, whose memory is known."""
@@ -89,16 +84,15 @@ def linker_script(target: Target, stack_bytes: int, heap: bool = False) -> str:
 
     Args:
         stack_bytes: reserved for the stack; a multiple of 8.
-        heap: define `ek_heap_begin` and `ek_heap_end` around the largest memory that is left.
+        heap: define `ek_heap_begin` and `ek_heap_end` around the RAM that is left.
     """
     regions = "\n".join(_region(name.upper(), memory) for name, memory in target.memory.items())
-    end = "" if not heap else _BULK if "bulk" in target.memory else _REST_OF_RAM
-    return _SCRIPT.format(target=target.name, regions=regions, stack_bytes=stack_bytes, heap=end)
+    return _SCRIPT.format(target=target.name, regions=regions, stack_bytes=stack_bytes, heap=_REST_OF_RAM if heap else "")
 
 
 def heap_bytes(target: Target) -> int:
-    """About what `heap` gives a program; without a region of its own it shares RAM with data and stack."""
-    return target.memory["bulk" if "bulk" in target.memory else "ram"].bytes
+    """About what `heap` gives a program: the RAM, which it shares with data and stack."""
+    return target.memory["ram"].bytes
 
 
 def _region(name: str, memory: Memory) -> str:

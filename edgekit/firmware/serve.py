@@ -21,7 +21,7 @@ from edgekit.errors import CheckError
 from edgekit.firmware import toolchain
 from edgekit.firmware.boards import linker_script
 from edgekit.format.schema import Dtype
-from edgekit.program import Program
+from edgekit.program import Program, tensor_bytes
 from edgekit.sources import source_root
 
 STACK_BYTES = 16384
@@ -177,12 +177,7 @@ class Server:
         self._process.wait()
 
     def _read_outputs(self, program: Program) -> list[bytes]:
-        outputs = []
-        for name in program.outputs:
-            tensor = program.tensors[name]
-            size = int(np.prod(tensor.shape, dtype=np.int64))
-            outputs.append(self._read(size * (4 if tensor.dtype == Dtype.F32 else 1)))
-        return outputs
+        return [self._read(tensor_bytes(program.tensors[name])) for name in program.outputs]
 
     def _read_number(self) -> int:
         return int.from_bytes(self._read(4), "little")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from edgekit.building.cache import KEPT, cache_folder
-from edgekit.building.targets import Target, Toolchain
+from edgekit.building.cache import KEPT, cache_folder, cannot_write
+from edgekit.building.targets import Target, Toolchain, emulator_install
 from edgekit.errors import EdgekitError
 
 # Contraction would change results.
@@ -35,7 +35,7 @@ def missing(target: Target) -> str | None:
 def missing_emulator(target: Target) -> str | None:
     """Why nothing can run on the emulated board here, with the remedy; None where it can."""
     if shutil.which(target.emulator[0]) is None:
-        return f"{target.emulator[0]} is not installed: apt install qemu-system-arm"
+        return f"{target.emulator[0]} is not installed: {emulator_install(target.emulator[0])}"
     return None
 
 
@@ -67,7 +67,7 @@ def cached(name: str, parts: Sequence[bytes], make: Callable[[Path], None]) -> P
     """The file `name` of the cache that was made from `parts`; made now where there is none.
 
     Raises:
-        OSError: the cache cannot be written.
+        InputError: the cache cannot be written.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -75,7 +75,9 @@ def cached(name: str, parts: Sequence[bytes], make: Callable[[Path], None]) -> P
         digest.update(part)
     folder = cache_folder()
     path = folder / f"{digest.hexdigest()[:32]}-{name}"
-    if not path.is_file():
+    if path.is_file():
+        return path
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="edgekit-", dir=folder) as work:
             made = Path(work) / name
@@ -84,6 +86,8 @@ def cached(name: str, parts: Sequence[bytes], make: Callable[[Path], None]) -> P
         same = sorted(folder.glob(f"*-{name}"), key=lambda p: p.stat().st_mtime)
         for old in same[:-KEPT]:
             old.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     return path
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.building.targets import Target
-from edgekit.errors import CheckError
+from edgekit.errors import CheckError, InputError
 from edgekit.firmware import serve, toolchain
 from edgekit.firmware.serve import Server
 from edgekit.format.reader import read
@@ -86,6 +86,13 @@ def test_images_are_built_once(target: Target, monkeypatch: pytest.MonkeyPatch) 
     first = serve.image(target)
     monkeypatch.setattr(toolchain, "run", lambda command: "" if "--version" not in command else pytest.fail("built again"))
     assert serve.image(target) == first
+
+
+def test_a_cache_that_cannot_be_written(any_target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="file: File exists; set EDGEKIT_CACHE"):
+        serve.image(any_target)
 
 
 FORBIDDEN_ON_V6M = re.compile(r"\t(?:[su]div|cbn?z|it[te]*|movw|movt|[su]mull|mla|bfi|ubfx|sbfx|v[a-z0-9.]+|ldrd|strd)\t")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.program import Program
+from edgekit.format.schema import Dtype
+from edgekit.program import Program, Tensor
 
 Arrays = dict[str, np.ndarray]
 Sample = Arrays
@@ -50,3 +51,9 @@ class Backend(ABC):
     @abstractmethod
     def run(self, samples: Iterable[Sample]) -> Iterator[Observation]:
         """One observation per sample, in order, reading no further ahead than it must."""
+
+
+def as_array(tensor: Tensor, data: bytes, offset: int = 0) -> np.ndarray:
+    """The tensor whose elements, float32 or int8, begin at byte `offset` of `data`."""
+    dtype = np.float32 if tensor.dtype == Dtype.F32 else np.int8
+    return np.frombuffer(data, dtype, tensor.size, offset).reshape(tensor.shape)

@@ -6,15 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-import numpy as np
-
 from edgekit.building.targets import Target, read_target
 from edgekit.firmware import toolchain
 from edgekit.firmware.boards import board_names, heap_bytes
-from edgekit.format.schema import Dtype
-from edgekit.program import Program
+from edgekit.program import Program, tensor_bytes
 from edgekit.sources import source_root
-from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
+from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject, as_array
 
 IMAGE_BYTES = 256 * 1024
 """Room for what is not the model's own: the program's data and stack, prepared operators, scratch."""
@@ -65,16 +62,10 @@ class QemuSystem(Backend):
 
     def _outputs(self, outputs: list[bytes]) -> Arrays:
         program = self._subject.program
-        arrays = {}
-        for name, data in zip(program.outputs, outputs, strict=True):
-            tensor = program.tensors[name]
-            dtype = np.float32 if tensor.dtype == Dtype.F32 else np.int8
-            arrays[name] = np.frombuffer(data, dtype).reshape(tensor.shape)
-        return arrays
+        return {name: as_array(program.tensors[name], data) for name, data in zip(program.outputs, outputs, strict=True)}
 
 
 def _memory(program: Program) -> int:
     """Bytes of the arena, the state, the inputs, and both copies of the outputs."""
     ports = [program.tensors[name] for name in [*program.inputs, *program.outputs, *program.outputs]]
-    sizes = [int(np.prod(t.shape, dtype=np.int64)) * (4 if t.dtype == Dtype.F32 else 1) for t in ports]
-    return program.arena_bytes + sum(sizes)
+    return program.arena_bytes + sum(tensor_bytes(tensor) for tensor in ports)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cross-built C runtime under QEMU's user-mode emulation, as the processor that targets/ names for a kernel set.
 
-That processor has nothing newer than the set, so an instruction from beyond it ends the run and is reported.
+That processor has nothing newer than the set (`neon_i8mm` excepted: QEMU has only its `max`), so an instruction from
+beyond it ends the run and is reported.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import numpy as np
 from edgekit.building.cache import cached_build
 from edgekit.building.targets import Target, TargetError, emulator_install, read_targets
 from edgekit.errors import CheckError
-from edgekit.format.schema import Dtype
 from edgekit.kernel_sets import ladder
+from edgekit.program import tensor_bytes
 from edgekit.sources import source_root
-from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
+from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject, as_array
 
 BATCH_BYTES = 1 << 25
 """Of all tensors that one run of the emulator shows."""
@@ -60,7 +61,7 @@ class QemuUser(Backend):
             yield from self._run_batch(command, batch)
 
     def _batch_samples(self) -> int:
-        size = sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in self._program.tensors.values())
+        size = sum(tensor.size for tensor in self._program.tensors.values())
         return max(1, min(BATCH_SAMPLES, BATCH_BYTES // max(size, 1)))
 
     def _run_batch(self, command: list[str], batch: list[Sample]) -> list[Observation]:
@@ -133,10 +134,8 @@ class QemuUser(Backend):
             outputs: Arrays = {}
             for name in self._program.outputs:
                 tensor = self._program.tensors[name]
-                dtype = np.dtype(np.float32 if tensor.dtype == Dtype.F32 else np.int8)
-                size = int(np.prod(tensor.shape, dtype=np.int64))
-                outputs[name] = np.frombuffer(data, dtype, size, at).reshape(tensor.shape)
-                at += size * dtype.itemsize
+                outputs[name] = as_array(tensor, data, at)
+                at += tensor_bytes(tensor)
             samples.append(outputs)
         return samples
 
