@@ -21,50 +21,34 @@ from tests.capi.net import Library, Net
 from tests.support import Build, Random, quant
 
 
+def sums(r: Random, channels: int) -> dict[str, Any]:
+    """What an operator with weights has beside them, for so many output channels."""
+    bias = np.arange(channels, dtype=np.int32)
+    return {"bias": bias, "weight_scale": r.weight_scale(channels), "lo": -128, "hi": 127}
+
+
 def dense(rows: int, k: int, o: int) -> p.Program:
     r = Random(rows + k + o)
     b = Build()
     x = b.input((rows, k), quant(0.1, 3))
-    scale = r.weight_scale(o)
-    fields: dict[str, Any] = {
-        "bias": np.arange(o, dtype=np.int32),
-        "weight_scale": scale,
-        "lo": -128,
-        "hi": 127,
-    }
-    return b.finish(b.op(p.Dense, [x, b.constant(r.weights(o, k))], (rows, o), quant(0.5), **fields))
+    return b.finish(b.op(p.Dense, [x, b.constant(r.weights(o, k))], (rows, o), quant(0.5), **sums(r, o)))
 
 
 def conv(h: int, w: int, c: int, o: int, kernel: int = 1) -> p.Program:
     r = Random(h + c + o)
     b = Build()
     x = b.input((1, h, w, c), quant(0.1, -7))
-    scale = r.weight_scale(o)
-    fields: dict[str, Any] = {
-        "bias": np.arange(o, dtype=np.int32),
-        "weight_scale": scale,
-        "lo": -128,
-        "hi": 127,
-    }
-    fields["pads"] = (kernel // 2,) * 4
-    weights = b.constant(r.weights(o, kernel, kernel, c))
-    return b.finish(b.op(p.Conv2D, [x, weights], (1, h, w, o), quant(0.5), **fields))
+    weights, pads = b.constant(r.weights(o, kernel, kernel, c)), (kernel // 2,) * 4
+    return b.finish(b.op(p.Conv2D, [x, weights], (1, h, w, o), quant(0.5), pads=pads, **sums(r, o)))
 
 
 def depthwise(h: int, w: int, c: int) -> p.Program:
     r = Random(h + w + c)
     b = Build()
     x = b.input((1, h, w, c), quant(0.1, 5))
-    scale = r.weight_scale(c)
-    fields: dict[str, Any] = {
-        "bias": np.arange(c, dtype=np.int32),
-        "weight_scale": scale,
-        "lo": -128,
-        "hi": 127,
-    }
     weights = b.constant(r.weights(3, 3, c))
     return b.finish(
-        b.op(p.DepthwiseConv2D, [x, weights], (1, h, w, c), quant(0.5), pads=(1, 1, 1, 1), **fields)
+        b.op(p.DepthwiseConv2D, [x, weights], (1, h, w, c), quant(0.5), pads=(1, 1, 1, 1), **sums(r, c))
     )
 
 
@@ -145,15 +129,20 @@ def test_a_step_that_one_thread_does_faster_is_not_cut(word: int) -> None:
     assert loops_of(write(program), 8, sample, expected, word).sizes == []
 
 
-def test_tiled_weights_are_decoded_once() -> None:
-    """Parts of a layer whose weights are decoded tile by tile are cut along the tiles, where there are enough."""
-    program = dense(1, 256, 1024)
+@pytest.mark.parametrize("threads", [2, 4])
+def test_tiled_weights_are_decoded_once(threads: int) -> None:
+    """Parts of a layer whose weights are decoded tile by tile hold whole tiles with all of their positions, so that
+    no two decode the same tile."""
+    rows, depth = 4, 256
+    tile = 6144 // depth  # channels whose weights SMALL_TILE_BYTES of prepare.c holds
+    program = dense(rows, depth, 1024)
     plan(program)
     (sample, *_) = Random(3).samples(program, 1)
     (expected,) = reference(program, sample).values()
     data = write(program, packing=Packing(tile=(8, 4), sparse_below=0))
-    (sizes,) = loops_of(data, 2, sample, expected, lib.EK_KERNELS_SCALAR).sizes
+    (sizes,) = loops_of(data, threads, sample, expected, lib.EK_KERNELS_SCALAR).sizes
     assert sum(sizes) == expected.size
+    assert len(sizes) >= threads and all(size % (rows * tile) == 0 for size in sizes[:-1])
 
 
 @pytest.mark.parametrize("layer", LAYERS)

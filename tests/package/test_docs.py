@@ -29,8 +29,7 @@ def block(text: str, marker: str, language: str) -> str:
 def shell(root: Path, folder: Path) -> Callable[[str], str]:
     """Runs scripts in `folder` where `edgekit` and `python` are this checkout's; gives what they print."""
     (folder / "bin").mkdir()
-    for name in ("python", "edgekit"):
-        words = {"python": "", "edgekit": " -m edgekit"}[name]
+    for name, words in (("python", ""), ("edgekit", " -m edgekit")):
         (folder / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
         (folder / "bin" / name).chmod(0o755)
     environment = {
