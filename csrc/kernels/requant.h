@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Requantization in scalar C: sat(rne(v) + zero), and v = f32(acc) * m. Every scalar kernel rounds
- * here; x86/requant_*.h do the same for vectors. Without floating-point unit, or with EK_NO_FPU,
- * requant_integer.h computes the same.
+ * here; requant_*.h of the architectures do the same for vectors. Without floating-point unit, or
+ * with EK_NO_FPU, requant_integer.h computes the same.
  */
 #ifndef EK_REQUANT_H
 #define EK_REQUANT_H

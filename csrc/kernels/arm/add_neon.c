@@ -19,12 +19,6 @@ INLINE int8x16_t add(int8x16_t a, int8x16_t b, const operands *o)
     return round_block(plus(fa, fb), &o->r);
 }
 
-/* An operand's values, or one value for all channels. */
-INLINE int8x16_t operand(const int8_t *x, int32_t stride, int32_t i, int32_t count)
-{
-    return stride == 0 ? vdupq_n_s8(*x) : load_block(x + i, count);
-}
-
 void ek_add_neon(const void *params, const void *const in[], void *out, void *scratch,
                  const ek_range *range)
 {
@@ -42,8 +36,8 @@ void ek_add_neon(const void *params, const void *const in[], void *out, void *sc
                 vst1q_s8(at.y + i, add(vld1q_s8(at.a + i), vld1q_s8(at.b + i), &o));
         for (; i < range->ch_end; i += BLOCK) {
             const int32_t count = range->ch_end - i;
-            const int8x16_t a = operand(at.a, at.a_stride, i, count);
-            const int8x16_t b = operand(at.b, at.b_stride, i, count);
+            const int8x16_t a = load_operand(at.a, at.a_stride, i, count);
+            const int8x16_t b = load_operand(at.b, at.b_stride, i, count);
             store_block(at.y + i, add(a, b, &o), count);
         }
     }

@@ -23,6 +23,12 @@ INLINE int8x16_t load_block(const int8_t *x, int32_t count)
     return vld1q_s8(buffer);
 }
 
+/* Values of a broadcast operand from the i-th on; with stride 0 it has one for all channels. */
+INLINE int8x16_t load_operand(const int8_t *x, int32_t stride, int32_t i, int32_t count)
+{
+    return stride == 0 ? vdupq_n_s8(*x) : load_block(x + i, count);
+}
+
 INLINE void store_block(int8_t *y, int8x16_t v, int32_t count)
 {
     int8_t buffer[BLOCK];

@@ -355,23 +355,10 @@ static void walk_border(conv_walk *walk, const int8_t *image, int32_t h, int32_t
                       col * p->stride_w - p->pad_left, walk->end);
 }
 
-/* Output columns [first, end) whose windows lie inside the input's width. */
-static ek_taps columns_inside(const ek_conv_params *p, const ek_range *range)
-{
-    const int32_t span = (p->kernel_w - 1) * p->dilation_w + 1;
-    const int32_t last = p->in.w - span + p->pad_left;
-    ek_taps cols;
-    cols.first = p->pad_left > 0 ? ek_ceil_div(p->pad_left, p->stride_w) : 0;
-    cols.end = last < 0 ? 0 : last / p->stride_w + 1;
-    cols.first = ek_min(ek_max(cols.first, range->col), range->col_end);
-    cols.end = ek_min(ek_max(cols.end, cols.first), range->col_end);
-    return cols;
-}
-
 static void walk_group(conv_walk *walk, const int8_t *x, int8_t *y, const ek_range *range)
 {
     const ek_conv_params *p = walk->p;
-    const ek_taps inside = columns_inside(p, range);
+    const ek_taps inside = ek_columns_inside(p, range);
     const int32_t span_h = (p->kernel_h - 1) * p->dilation_h + 1;
     for (int32_t row = range->row; row < range->row_end; row++) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;

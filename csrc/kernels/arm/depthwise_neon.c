@@ -260,18 +260,6 @@ static void fill_offsets(const ek_conv_params *p, int32_t *offsets)
             *offsets++ = kh * p->dilation_h * p->in.h_stride + kw * p->dilation_w * p->in.w_stride;
 }
 
-/* Columns of the output whose windows lie inside the input's width. */
-static ek_taps inside_of(const ek_conv_params *p, const ek_range *range)
-{
-    const int32_t last = p->in.w - 1 - (p->kernel_w - 1) * p->dilation_w + p->pad_left;
-    ek_taps cols;
-    const int32_t first = p->pad_left > 0 ? ek_ceil_div(p->pad_left, p->stride_w) : 0;
-    cols.first = ek_min(ek_max(first, range->col), range->col_end);
-    cols.end = last < 0 ? 0 : ek_min(last / p->stride_w + 1, range->col_end);
-    cols.end = ek_max(cols.end, cols.first);
-    return cols;
-}
-
 INLINE sums sum_inside(const int lanes, const int pairs, const block *b, const int8_t *x)
 {
     const ek_conv_params *p = b->p;
@@ -308,7 +296,7 @@ INLINE sums sum_border(const int lanes, const block *b, const int8_t *image, int
 INLINE void run_any(const int lanes, const int pairs, const block *b)
 {
     const ek_conv_params *p = b->p;
-    const ek_taps inside = inside_of(p, b->range);
+    const ek_taps inside = ek_columns_inside(p, b->range);
     for (int32_t row = b->range->row; row < b->range->row_end; row++) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
         const int32_t h = oh * p->stride_h - p->pad_top;

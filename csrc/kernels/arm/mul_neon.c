@@ -17,12 +17,6 @@ INLINE int8x16_t multiply(int16x16 a, int16x16 b, float32x4_t m, const ek_requan
     return ek_requantize16_neon(product, multipliers, r);
 }
 
-/* An operand's values, or one value for all channels. */
-INLINE int8x16_t operand(const int8_t *x, int32_t stride, int32_t i, int32_t count)
-{
-    return stride == 0 ? vdupq_n_s8(*x) : load_block(x + i, count);
-}
-
 void ek_mul_neon(const void *params, const void *const in[], void *out, void *scratch,
                  const ek_range *range)
 {
@@ -36,8 +30,8 @@ void ek_mul_neon(const void *params, const void *const in[], void *out, void *sc
         const ek_broadcast_row at = ek_broadcast_at(&p->shape, in, out, row);
         for (int32_t i = range->ch; i < range->ch_end; i += BLOCK) {
             const int32_t count = range->ch_end - i;
-            const int8x16_t a = operand(at.a, at.a_stride, i, count);
-            const int8x16_t b = operand(at.b, at.b_stride, i, count);
+            const int8x16_t a = load_operand(at.a, at.a_stride, i, count);
+            const int8x16_t b = load_operand(at.b, at.b_stride, i, count);
             store_block(at.y + i, multiply(subtract(a, a_zero), subtract(b, b_zero), m, &r), count);
         }
     }
