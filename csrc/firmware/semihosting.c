@@ -30,7 +30,8 @@ int32_t semi_open(const char *path, int32_t mode)
     return call(SYS_OPEN, block);
 }
 
-/* Both return how many bytes are left; a pipe gives or takes fewer than it is asked for. */
+/* SYS_READ and SYS_WRITE return how many bytes are left; a pipe gives or takes fewer than it is
+ * asked for. */
 static int transfer(int32_t operation, int32_t handle, uintptr_t data, size_t bytes)
 {
     while (bytes > 0) {

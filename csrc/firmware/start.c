@@ -35,12 +35,7 @@ static void enable_coprocessors(void)
 /* ARMv8-M stops at the limit; before that, only the paint tells. */
 static void limit_stack(void)
 {
-#ifdef __ARM_ARCH_8M_MAIN__
-#define EK_HAS_STACK_LIMIT
-#elif defined(__ARM_ARCH_8_1M_MAIN__)
-#define EK_HAS_STACK_LIMIT
-#endif
-#ifdef EK_HAS_STACK_LIMIT
+#if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
     __asm__ volatile("msr msplim, %0" ::"r"(ek_stack_limit));
 #endif
 }
@@ -62,9 +57,9 @@ uint32_t stack_used(void)
     return (uint32_t)((uintptr_t)ek_stack_top - (uintptr_t)word);
 }
 
-/* volatile: the loops must not become calls to a memcpy that may need what is being set up. */
 _Noreturn void ek_start(void);
 
+/* volatile: the loops must not become calls to a memcpy that may need what is being set up. */
 _Noreturn void ek_start(void)
 {
     paint_stack();
