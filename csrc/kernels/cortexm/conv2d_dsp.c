@@ -31,7 +31,7 @@ typedef struct sums_job {
 } sums_job;
 
 /* The multiply-accumulate loop over `depth` values. Per two values, 13 instructions do 16
- * multiply-accumulates. Both clobber what their job says.
+ * multiply-accumulates. Both advance the pointers and counts in their job, or overwrite its sums.
  *
  *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their weights
  *     sp: end of x in steps of eight, end of x, x, the job, depth */
