@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -52,10 +53,9 @@ class BoardDriver(Driver):
         return f"{self._command[0]} ended with {done.returncode}: {done.stdout.strip()}"
 
 
-@cache
-def driver(name: str, factory: pytest.TempPathFactory) -> BoardDriver:
-    """Built for the board once."""
-    target, folder = board(name), factory.mktemp(f"driver-{name}")
+def build(name: str, folder: Path) -> BoardDriver:
+    """The driver for a board, in `folder`."""
+    target = board(name)
     (folder / "kernel_fields.h").write_text(FIELDS.header())
     (folder / "board.ld").write_text(linker_script(target, 16384))
     sources = [CSRC / "kernels" / "kernel_list.c", *(CSRC / "firmware" / file for file in ("start.c", "semihosting.c"))]
@@ -69,13 +69,19 @@ def driver(name: str, factory: pytest.TempPathFactory) -> BoardDriver:
     return BoardDriver([*target.emulator, str(folder / "driver.elf")])
 
 
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], BoardDriver]:
+    """The driver for each board, built when it is first asked for."""
+    return cache(lambda name: build(name, tmp_path_factory.mktemp(f"driver-{name}")))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "stem", "kind"), RUNS)
 def test_board_kernel(
-    name: str, stem: str, kind: str, kernels: list[Kernel], tmp_path_factory: pytest.TempPathFactory
+    name: str, stem: str, kind: str, kernels: list[Kernel], driver: Callable[[str], BoardDriver]
 ) -> None:
     ready(name)
-    machine = driver(name, tmp_path_factory)
+    machine = driver(name)
     scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
     print(f"EDGEKIT_SEED={SEED}")
     values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed), SEED, VALUES)
