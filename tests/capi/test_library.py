@@ -108,7 +108,7 @@ def test_edgekit_run_refuses_in_one_line(built: Path, arguments: list[str], mess
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("target=toaster", "unknown target toaster; known are aarch64, arm"),
+        ("target=toaster", "unknown target toaster; known are aarch64, "),
         ("tarteg=host", "unknown option tarteg; known are target"),
         ("sanitize=adress", "unknown sanitizer in adress; known are address"),
     ],
