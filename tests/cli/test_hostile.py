@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 import edgekit as edgekit_api
 from edgekit.cli.output import printable
 from edgekit.errors import DataError, InputError
+from tests.cli.test_signals import as_from_a_terminal
 
 
 def assert_refused(outcome, *fragments: str) -> None:
@@ -82,7 +83,7 @@ def test_options_out_of_range(edgekit, converted: Path, digits: Path, tmp_path: 
     assert_refused(edgekit(*convert, "--input-std", "1e-60"), "--input-std")
     assert_refused(edgekit(*convert, "--data", digits / "digits_test.npz"), "--prune")
     assert_refused(edgekit("convert", ""), "give the path of an .onnx file")
-    assert_refused(edgekit("build", "--target", "host", "-o", converted / "inside"), "inside")
+    assert_refused(edgekit("build", "--target", "host", "-o", converted / "inside"), "is not a folder")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,7 +185,7 @@ def test_closed_streams(converted: Path, tmp_path: Path) -> None:
 def test_interrupts_are_quiet(converted: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "edgekit", "bench", str(converted), "--seconds", "600"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_from_a_terminal,
     )  # fmt: skip
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None and str(converted.resolve()) not in maps.read_text():

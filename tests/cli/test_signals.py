@@ -16,6 +16,12 @@ import pytest
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+def as_from_a_terminal() -> None:
+    """No signal is ignored, as it would be where the tests run in the background or under nohup."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def command(work: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """The command line in a process that has folders of its own for what is temporary and what is kept."""
@@ -24,6 +30,7 @@ def command(work: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-m", "edgekit", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(work / "tmp"), "EDGEKIT_CACHE": str(work / "cache")},
+        preexec_fn=as_from_a_terminal,
     )  # fmt: skip
     try:
         yield process
@@ -59,7 +66,7 @@ def test_a_conversion(digits: Path, tmp_path: Path, number: int) -> None:
     arguments = ["convert", digits / "digits.onnx", "-o", tmp_path / "out.ekm", "--sparsity", "0.5"]
     arguments += ["--calibration", digits / "digits_calib.npz", "--input-layout", "nhwc", "--input-std", "16"]
     with command(tmp_path, *arguments) as process:
-        end(process, number, lambda: any((tmp_path / "tmp").glob("edgekit-*")))
+        end(process, number, lambda: any((tmp_path / "tmp").glob("edgekit-*/*")))
         assert left(tmp_path) == {"tmp"}
 
 

@@ -255,7 +255,7 @@ def sources_of(root: Path, kernel: str) -> list[Path]:
         return [scalar]
     files = [root / "x86" / f"{kernel}.c"]
     for narrower in (root / "x86" / f"{stem}_avx2.c", root / "x86" / f"{stem}_sse41.c"):
-        if f"ek_{narrower.stem}(" in files[-1].read_text():
+        if narrower not in files and f"ek_{narrower.stem}(" in files[-1].read_text():
             files.append(narrower)
     return [scalar, *files]
 
