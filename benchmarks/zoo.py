@@ -122,6 +122,52 @@ class Net:
     def softmax(self, x: str) -> str:
         return self.node("Softmax", [x], self.shapes[x], axis=1)
 
+    # Transformers: tensors are tokens x features.
+
+    def integers(self, values: int | list[int]) -> str:
+        name = f"weight_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.node("Reshape", [x, self.integers([1, *shape])], shape)
+
+    def transpose(self, x: str, *perm: int) -> str:
+        """`perm` counts the leading axis, which `shapes` leaves out."""
+        shape = (1, *self.shapes[x])
+        return self.node("Transpose", [x], tuple(shape[axis] for axis in perm[1:]), perm=list(perm))
+
+    def linear(self, x: str, features: int) -> str:
+        """A dense layer on each token."""
+        tokens, depth = self.shapes[x]
+        weight = self.constant(self.rng.normal(0, depth**-0.5, (depth, features)))
+        product = self.node("MatMul", [x, weight], (tokens, features))
+        return self.add(product, self.constant(self.rng.normal(0, 0.1, features)))
+
+    def layer_norm(self, x: str) -> str:
+        width = self.shapes[x][-1]
+        scale = self.constant(self.rng.normal(1, 0.1, width))
+        bias = self.constant(self.rng.normal(0, 0.1, width))
+        return self.node("LayerNormalization", [x, scale, bias], self.shapes[x], axis=-1, epsilon=1e-6)
+
+    def gelu(self, x: str) -> str:
+        """By its error function, as exporters spell it before opset 20."""
+        shape = self.shapes[x]
+        error = self.node("Erf", [self.node("Div", [x, self.scalar(2**0.5)], shape)], shape)
+        return self.mul(self.mul(x, self.add(error, self.scalar(1.0))), self.scalar(0.5))
+
+    def attention(self, x: str, heads: int) -> str:
+        """Self-attention with queries, keys and values from one dense layer."""
+        tokens, width = self.shapes[x]
+        depth = width // heads
+        qkv = self.transpose(self.reshape(self.linear(x, 3 * width), tokens, 3, heads, depth), 2, 0, 3, 1, 4)
+        q, k, v = (self.node("Gather", [qkv, self.integers(i)], (heads, tokens, depth), axis=0) for i in range(3))
+        scores = self.node("MatMul", [q, self.transpose(k, 0, 1, 3, 2)], (heads, tokens, tokens))
+        scores = self.mul(scores, self.scalar(depth**-0.5))
+        weights = self.node("Softmax", [scores], self.shapes[scores], axis=-1)
+        mixed = self.transpose(self.node("MatMul", [weights, v], (heads, tokens, depth)), 0, 2, 1, 3)
+        return self.linear(self.reshape(mixed, tokens, width), width)
+
     def finish(self, output: str) -> onnx.ModelProto:
         """The checked model; batch 1."""
         self.nodes[-1].output[0] = "output"
@@ -251,6 +297,24 @@ def efficientnet_b0() -> onnx.ModelProto:
     return net.finish(net.dense(net.mean(x), 1000))
 
 
+def deit_tiny() -> onnx.ModelProto:
+    """DeiT-tiny (arXiv:2012.12877): 12 blocks of attention with 3 heads on 196 patches of 16x16 and a class token."""
+    net, width, heads, layers = Net("deit_tiny"), 192, 3, 12
+    patches = net.conv(net.input(3, 224, 224), width, 16, 16, gain=1.0, pads=(0, 0, 0, 0))
+    tokens = int(np.prod(net.shapes[patches][1:])) + 1
+    x = net.reshape(patches, width, tokens - 1)
+    x = net.transpose(x, 0, 2, 1)
+    token = net.constant(net.rng.normal(0, 1.0, (1, 1, width)))
+    x = net.node("Concat", [token, x], (tokens, width), axis=1)
+    x = net.add(x, net.constant(net.rng.normal(0, 0.1, (1, tokens, width))))
+    for _ in range(layers):
+        x = net.add(x, net.attention(net.layer_norm(x), heads))
+        y = net.gelu(net.linear(net.layer_norm(x), 4 * width))
+        x = net.add(x, net.linear(y, width))
+    first = net.node("Gather", [net.layer_norm(x), net.integers(0)], (width,), axis=1)
+    return net.finish(net.dense(first, 1000))
+
+
 ZOO: dict[str, Callable[[], onnx.ModelProto]] = {
     "resnet8": resnet8,
     "dscnn": dscnn,
@@ -261,7 +325,27 @@ ZOO: dict[str, Callable[[], onnx.ModelProto]] = {
     "resnet50": lambda: resnet(50),
     "squeezenet1_1": squeezenet,
     "efficientnet_b0": efficientnet_b0,
+    "deit_tiny": deit_tiny,
 }
+
+
+def macs(model: onnx.ModelProto) -> int:
+    """Multiply-accumulates of one inference in convolutions, dense layers and products of matrices."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    shapes = {w.name: tuple(w.dims) for w in inferred.graph.initializer}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    total = 0
+    for node in inferred.graph.node:
+        if node.op_type == "Conv":
+            depth = int(np.prod(shapes[node.input[1]][1:]))
+        elif node.op_type in ("Gemm", "MatMul"):
+            transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            depth = shapes[node.input[0]][0 if transposed else -1]
+        else:
+            continue
+        total += depth * int(np.prod(shapes[node.output[0]]))
+    return total
 
 
 def make(name: str, folder: Path) -> Path:
