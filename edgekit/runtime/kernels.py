@@ -8,7 +8,10 @@ from edgekit.kernel_sets import kernel_sets, ladder
 
 try:
     from edgekit.runtime import _native
-except ImportError as error:  # a checkout on the path that was never built
+except ImportError as error:
+    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+        raise error.__cause__ from None  # a signal that came while the module was being initialized
+    # Otherwise it is a checkout on the path that was never built.
     raise EdgekitError(f"the C runtime of edgekit is not built ({error}): run `pip install .` in the checkout") from error
 
 

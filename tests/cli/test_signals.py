@@ -83,3 +83,26 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", script, str(converted)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_while_the_runtime_is_initialized(converted: Path) -> None:
+    """pybind11 reports whatever interrupts the start of a module as an ImportError that it causes."""
+    script = """
+import signal, sys
+from edgekit.cli import main
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "edgekit.runtime._native":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as cause:
+                raise ImportError("initialization failed") from cause
+
+sys.meta_path.insert(0, Interrupted())
+main(["run", sys.argv[1], "--input", "none.npy"])
+"""
+    command = [sys.executable, "-c", script, str(converted)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=as_from_a_terminal)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
+    assert done.stderr.strip() in ("", "edgekit: interrupted")
