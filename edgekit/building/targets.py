@@ -26,6 +26,7 @@ import importlib.util
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ ZIG_INSTALL = "pip install 'edgekit[cross]'"
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _REQUIRED = {"description": str, "arch": str, "system": str, "kernels": list, "toolchains": list}
 _OPTIONAL = {"cpu": str, "packing": str, "emulator": list, "verify": dict, "memory": dict}
-_TOOLCHAIN_KEYS = {"name", "prefix", "target", "program_target", "cc", "cxx", "ar", "flags", "packages"}
+_TOOLCHAIN = {
+    "name": str, "prefix": str, "target": str, "program_target": str, "cc": str, "cxx": str, "ar": str,
+    "flags": list, "packages": list,
+}  # fmt: skip
+_MEMORY = {"origin": int, "bytes": int}
 
 
 class TargetError(ValueError):
@@ -145,8 +150,11 @@ def read_target(root: Path, name: str) -> Target:
     """
     if name not in (names := target_names(root)):
         raise TargetError(f"unknown target {name}; known are {', '.join(names)}")
-    entry = tomllib.loads((root / "targets" / f"{name}.toml").read_text(encoding="utf-8"))
     where = f"targets/{name}.toml"
+    try:
+        entry = tomllib.loads((root / where).read_text(encoding="utf-8"))
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise TargetError(f"{where}: {error}") from error
     _check(entry, where)
     arch = host_arch() if entry["arch"] == "host" else entry["arch"]
     try:
@@ -164,7 +172,7 @@ def read_target(root: Path, name: str) -> Target:
         cpu=entry.get("cpu", ""),
         kernels=kernels,
         packing=packing,
-        toolchains=tuple(_toolchain(tools, entry["system"], where) for tools in entry["toolchains"]),
+        toolchains=tuple(_toolchain(tools, entry["system"]) for tools in entry["toolchains"]),
         emulator=tuple(entry.get("emulator", ())),
         verify={kernel_set: cpu for kernel_set, cpu in entry.get("verify", {}).items() if kernel_set in kernels},
         memory={region: Memory(**fields) for region, fields in entry.get("memory", {}).items()},
@@ -213,23 +221,41 @@ def _kernels(root: Path, arch: str, names: list[str], skip_foreign: bool) -> tup
 
 
 def _check(entry: dict[str, Any], where: str) -> None:
-    """Names and types of a description's fields."""
-    for key, kind in _REQUIRED.items():
-        if not isinstance(entry.get(key), kind):
-            raise TargetError(f"{where}: needs {key}, a {kind.__name__}")
-    fields = _REQUIRED | _OPTIONAL
-    for key, value in entry.items():
-        if key not in fields:
-            raise TargetError(f"{where}: unknown field {key}; known are {', '.join(fields)}")
-        if not isinstance(value, fields[key]):
-            raise TargetError(f"{where}: {key} is a {fields[key].__name__}")
+    """Names and types of a description's fields.
+
+    Raises:
+        TargetError: one is missing, unknown or of another type.
+    """
+    _check_table(entry, _REQUIRED | _OPTIONAL, where, required=_REQUIRED)
+    for key in ("kernels", "toolchains"):
+        if not entry[key]:
+            raise TargetError(f"{where}: {key} must not be empty")
     for tools in entry["toolchains"]:
-        if unknown := tools.keys() - _TOOLCHAIN_KEYS:
-            raise TargetError(f"{where}: unknown field {min(unknown)} of a toolchain")
+        _check_table(tools, _TOOLCHAIN, f"{where}: toolchains", required=("name",))
+        if not {"prefix", "target"} & tools.keys() and not {"cc", "cxx", "ar"} <= tools.keys():
+            raise TargetError(f"{where}: toolchain {tools['name']} needs prefix, target, or cc, cxx and ar")
+    for region, fields in entry.get("memory", {}).items():
+        _check_table(fields, _MEMORY, f"{where}: memory.{region}", required=_MEMORY)
 
 
-def _toolchain(entry: dict[str, Any], system: str, where: str) -> Toolchain:
-    """One of a description's toolchains."""
+def _check_table(table: Any, types: dict[str, type], where: str, required: Iterable[str]) -> None:
+    """A table of TOML that has the fields `required`, and others only from `types`."""
+    if not isinstance(table, dict):
+        raise TargetError(f"{where} must be a table, not {table!r}")
+    for key in required:
+        if key not in table:
+            raise TargetError(f"{where}: needs {key} of type {types[key].__name__}")
+    for key, value in table.items():
+        if key not in types:
+            raise TargetError(f"{where}: unknown field {key}; known are {', '.join(types)}")
+        if not isinstance(value, types[key]):
+            raise TargetError(f"{where}: {key} must be of type {types[key].__name__}")
+        if isinstance(value, list) and key != "toolchains" and not all(isinstance(item, str) for item in value):
+            raise TargetError(f"{where}: {key} must be a list of strings")
+
+
+def _toolchain(entry: dict[str, Any], system: str) -> Toolchain:
+    """One of a description's toolchains, which `_check` has passed."""
     flags = tuple(entry.get("flags", ()))
     cc: tuple[str, ...]
     cxx: tuple[str, ...]
@@ -245,9 +271,7 @@ def _toolchain(entry: dict[str, Any], system: str, where: str) -> Toolchain:
     install = f"apt install {' '.join(entry['packages'])}" if "packages" in entry else ""
     if "prefix" in entry:
         cc, cxx, ar = ((entry["prefix"] + tool,) for tool in ("gcc", "g++", "ar"))
-    elif {"cc", "cxx", "ar"} <= entry.keys():
-        cc, cxx, ar = ((entry[tool],) for tool in ("cc", "cxx", "ar"))
     else:
-        raise TargetError(f"{where}: toolchain {entry.get('name')} needs prefix, target, or cc, cxx and ar")
+        cc, cxx, ar = ((entry[tool],) for tool in ("cc", "cxx", "ar"))
     program = (*cc, "-static") if system == "linux" else cc
     return Toolchain(entry["name"], "gcc", cc, cxx, ar, program, flags, install)
