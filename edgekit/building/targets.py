@@ -26,7 +26,7 @@ import importlib.util
 import platform
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def _check(entry: dict[str, Any], where: str) -> None:
         _check_table(fields, _MEMORY, f"{where}: memory.{region}", required=_MEMORY)
 
 
-def _check_table(table: Any, types: dict[str, type], where: str, required: Iterable[str]) -> None:
+def _check_table(table: Any, types: Mapping[str, type], where: str, required: Iterable[str]) -> None:
     """A table of TOML that has the fields `required`, and others only from `types`."""
     if not isinstance(table, dict):
         raise TargetError(f"{where} must be a table, not {table!r}")
