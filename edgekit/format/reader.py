@@ -125,6 +125,8 @@ class _Reader:
         self.records = self._records(Section.TENSORS, schema.TENSOR)
         self.dims = self._array(Section.DIMS, "<u4")
         self.quants = self._records(Section.QUANTS, schema.QUANT)
+        for i, record in enumerate(self.quants):
+            _check_quant(record, f"quant {i} at byte {self._offset(Section.QUANTS) + i * schema.QUANT.dtype.itemsize}")
         if len(self.records) > schema.MAX_RECORDS:
             raise FormatError(f"section TENSORS: {len(self.records)} tensors; {schema.MAX_RECORDS} are the limit")
         self.tensors = [self._tensor(i, record) for i, record in enumerate(self.records)]
@@ -164,9 +166,6 @@ class _Reader:
         record = self.quants[index]
         if record["granularity"] != Granularity.TENSOR:
             raise FormatError(f"{where}: quantization per axis or group is not supported by this reader")
-        if record["axis"] or record["group"] or record["scales"] != schema.NO_INDEX:
-            raise FormatError(f"{where}: quant {index} has fields of another granularity")
-        check_scale(record["scale"], f"{where}: scale")
         return Quant(np.float32(record["scale"]), int(record["zero_point"]))
 
     def _read_constants(self, operators: list[tuple[np.ndarray, int, list[int]]]) -> None:
@@ -567,6 +566,18 @@ def _enum(kind: type[_E], record: np.ndarray, field: str, where: str) -> _E:
         return kind(int(record[field]))
     except ValueError:
         raise FormatError(f"{where}: {field} {record[field]} is unknown") from None
+
+
+def _check_quant(record: np.ndarray, where: str) -> None:
+    """What holds for every record, whether or not a tensor refers to it."""
+    granularity = _enum(Granularity, record, "granularity", where)
+    if granularity == Granularity.TENSOR:
+        foreign = record["axis"] or record["group"] or record["scales"] != schema.NO_INDEX
+        check_scale(record["scale"], f"{where}: scale")
+    else:
+        foreign = record["scale"] or record["zero_point"] or (record["group"] and granularity == Granularity.AXIS)
+    if foreign:
+        raise FormatError(f"{where}: has fields of another granularity")
 
 
 def _check_tiles(encoding: Encoding, tile_n: int, tile_k: int, where: str) -> None:

@@ -130,6 +130,14 @@ def quant(**fields: float) -> Callable[[bytearray], None]:
     return change
 
 
+def unused_quant(data: bytearray) -> None:
+    """A wrong record that no tensor refers to."""
+    quants = records(data, Section.QUANTS, schema.QUANT)
+    tensors = records(data, Section.TENSORS, schema.TENSOR)
+    tensors["quant"][tensors["quant"] == len(quants) - 1] = 0
+    quants[-1]["group"] = 2
+
+
 def port(index: int, /, **fields: int) -> Callable[[bytearray], None]:
     def change(data: bytearray) -> None:
         for name, value in fields.items():
@@ -197,7 +205,10 @@ REFUSED = [
     (quant(scale=np.inf), "scale inf"),
     (quant(scale=-1.0), "scale -1.0"),
     (quant(zero_point=128), "zero point 128"),
-    (quant(granularity=1), "per axis or group"),
+    (quant(granularity=1, scale=0.0, zero_point=0), "per axis or group"),
+    (quant(granularity=1), "another granularity"),
+    (quant(granularity=9), "quant 0 at byte .*: granularity 9 is unknown"),
+    (unused_quant, "quant .* at byte .*: has fields of another granularity"),
     (quant(group=2), "another granularity"),
     (port(0, name=500), "name 500 is not in STRINGS"),
     (port(0, tensor=999), "tensor 999"),
