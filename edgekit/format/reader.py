@@ -573,7 +573,7 @@ def _check_quant(record: np.ndarray, where: str) -> None:
     granularity = _enum(Granularity, record, "granularity", where)
     if granularity == Granularity.TENSOR:
         foreign = record["axis"] or record["group"] or record["scales"] != schema.NO_INDEX
-        check_scale(record["scale"], f"{where}: scale")
+        check_scale(float(record["scale"]), f"{where}: scale")
     else:
         foreign = record["scale"] or record["zero_point"] or (record["group"] and granularity == Granularity.AXIS)
     if foreign:
