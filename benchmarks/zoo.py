@@ -133,7 +133,7 @@ class Net:
         return self.node("Reshape", [x, self.integers([1, *shape])], shape)
 
     def transpose(self, x: str, *perm: int) -> str:
-        """`perm` counts the leading axis, which `shapes` leaves out."""
+        """`perm` counts the batch."""
         shape = (1, *self.shapes[x])
         return self.node("Transpose", [x], tuple(shape[axis] for axis in perm[1:]), perm=list(perm))
 
@@ -160,13 +160,21 @@ class Net:
         """Self-attention with queries, keys and values from one dense layer."""
         tokens, width = self.shapes[x]
         depth = width // heads
-        qkv = self.transpose(self.reshape(self.linear(x, 3 * width), tokens, 3, heads, depth), 2, 0, 3, 1, 4)
-        q, k, v = (self.node("Gather", [qkv, self.integers(i)], (heads, tokens, depth), axis=0) for i in range(3))
+        parts = self.split(self.linear(x, 3 * width), 3)
+        q, k, v = (self.transpose(self.reshape(part, tokens, heads, depth), 0, 2, 1, 3) for part in parts)
         scores = self.node("MatMul", [q, self.transpose(k, 0, 1, 3, 2)], (heads, tokens, tokens))
         scores = self.mul(scores, self.scalar(depth**-0.5))
         weights = self.node("Softmax", [scores], self.shapes[scores], axis=-1)
         mixed = self.transpose(self.node("MatMul", [weights, v], (heads, tokens, depth)), 0, 2, 1, 3)
         return self.linear(self.reshape(mixed, tokens, width), width)
+
+    def split(self, x: str, parts: int) -> list[str]:
+        """Equal parts of the last axis."""
+        *outer, width = self.shapes[x]
+        names = [f"split_{len(self.nodes)}_{i}" for i in range(parts)]
+        self.nodes.append(helper.make_node("Split", [x], names, name=f"split_{len(self.nodes)}", axis=-1))
+        self.shapes |= {name: (*outer, width // parts) for name in names}
+        return names
 
     def finish(self, output: str) -> onnx.ModelProto:
         """The checked model; batch 1."""
