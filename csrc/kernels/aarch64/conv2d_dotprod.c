@@ -7,6 +7,7 @@
 #define TILE_N 16
 #define TILE_K 4
 #define BLOCK 4
+#define HALF 8
 
 #include "../arm/conv2d_panel.h"
 
@@ -59,10 +60,10 @@ typedef struct block_rows {
     int8x16_t x0, x1, x2, x3;
 } block_rows;
 
-INLINE block_rows load_rows(const int8_t *x, ptrdiff_t stride)
+INLINE block_rows load_rows(const int8_t *const row[BLOCK], ptrdiff_t at)
 {
-    return (block_rows){vld1q_s8(x), vld1q_s8(x + stride), vld1q_s8(x + 2 * stride),
-                        vld1q_s8(x + 3 * stride)};
+    return (block_rows){vld1q_s8(row[0] + at), vld1q_s8(row[1] + at), vld1q_s8(row[2] + at),
+                        vld1q_s8(row[3] + at)};
 }
 
 /* What is read through the pointer is not read before here: compilers move loads of weights ahead
@@ -91,12 +92,13 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
     const float *m = tiles->multiplier + t * TILE_N;
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
-    const ptrdiff_t stride = rows->stride, jump = rows->jump;
+    const ptrdiff_t jump = rows->jump;
     const int32_t segments = rows->segments;
-    const int8_t *row = rows->x;
-    int8_t *const *out = rows->out;
-    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
-        const int8_t *w = weights, *segment = row;
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += BLOCK) {
+        const int8_t *const from[BLOCK] = {row[0].x, row[1].x, row[2].x, row[3].x};
+        const int8_t *w = weights;
+        ptrdiff_t segment = 0;
         block_sums s;
         s.s0 = load_start(start);
         IN_ORDER(start);
@@ -106,17 +108,17 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
         IN_ORDER(start);
         s.s3 = load_start(start);
         for (int32_t n = segments; n > 0; n--, segment += jump) {
-            const int8_t *from = segment;
+            ptrdiff_t at = segment;
             int32_t left = steps;
-            for (; left >= 4; left -= 4, from += STEP) {
-                const block_rows x = load_rows(from, stride);
+            for (; left >= 4; left -= 4, at += STEP) {
+                const block_rows x = load_rows(from, at);
                 ADD256(0);
                 ADD256(1);
                 ADD256(2);
                 ADD256(3);
             }
             if (left > 0) {
-                const block_rows x = load_rows(from, stride);
+                const block_rows x = load_rows(from, at);
                 ADD256(0);
                 if (left > 1)
                     ADD256(1);
@@ -126,63 +128,165 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
         }
         IN_ORDER(m);
         const float16 multipliers = load_multipliers(m);
-        store16(out[0] + o, s.s0, multipliers, &clamp);
-        store16(out[1] + o, s.s1, multipliers, &clamp);
-        store16(out[2] + o, s.s2, multipliers, &clamp);
-        store16(out[3] + o, s.s3, multipliers, &clamp);
+        store16(row[0].out + o, s.s0, multipliers, &clamp);
+        store16(row[1].out + o, s.s1, multipliers, &clamp);
+        store16(row[2].out + o, s.s2, multipliers, &clamp);
+        store16(row[3].out + o, s.s3, multipliers, &clamp);
     }
 }
 
 /* ---- One row --------------------------------------------------------------------------------- */
 
 /* One row and `count` tiles, a constant: one or two. */
-INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const int8_t *x,
-                      int32_t depth, int8_t *out, const requant *r)
+INLINE void row_tiles(const int count, const conv_tiles *tiles, int32_t t, const conv_rows *rows,
+                      const conv_row *row, const requant *r)
 {
     const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
-    int32_t left = ek_ceil_div(depth, TILE_K);
+    const int8_t *segment = row->x;
+    int8_t *out = row->out + tiles->out + t * TILE_N;
     sums16 s0 = load_start(start);
     sums16 s1 = count > 1 ? load_start(start + TILE_N) : s0;
-    for (; left >= 4; left -= 4, x += STEP) {
-        const int8x16_t v = vld1q_s8(x);
-        ADD64(0, s0, v, vld1q_s8_x4(w0));
-        ADD64(1, s0, v, vld1q_s8_x4(w0 + 64));
-        ADD64(2, s0, v, vld1q_s8_x4(w0 + 128));
-        ADD64(3, s0, v, vld1q_s8_x4(w0 + 192));
-        w0 += 256;
-        if (count > 1) {
-            ADD64(0, s1, v, vld1q_s8_x4(w1));
-            ADD64(1, s1, v, vld1q_s8_x4(w1 + 64));
-            ADD64(2, s1, v, vld1q_s8_x4(w1 + 128));
-            ADD64(3, s1, v, vld1q_s8_x4(w1 + 192));
-            w1 += 256;
+    for (int32_t n = rows->segments; n > 0; n--, segment += rows->jump) {
+        const int8_t *x = segment;
+        int32_t left = ek_ceil_div(rows->segment, TILE_K);
+        for (; left >= 4; left -= 4, x += STEP) {
+            const int8x16_t v = vld1q_s8(x);
+            ADD64(0, s0, v, vld1q_s8_x4(w0));
+            ADD64(1, s0, v, vld1q_s8_x4(w0 + 64));
+            ADD64(2, s0, v, vld1q_s8_x4(w0 + 128));
+            ADD64(3, s0, v, vld1q_s8_x4(w0 + 192));
+            w0 += 256;
+            if (count > 1) {
+                ADD64(0, s1, v, vld1q_s8_x4(w1));
+                ADD64(1, s1, v, vld1q_s8_x4(w1 + 64));
+                ADD64(2, s1, v, vld1q_s8_x4(w1 + 128));
+                ADD64(3, s1, v, vld1q_s8_x4(w1 + 192));
+                w1 += 256;
+            }
+        }
+        for (; left > 0; left--, x += TILE_K, w0 += 64, w1 += 64) {
+            int32_t four;
+            memcpy(&four, x, sizeof four);
+            const int8x16_t v = vreinterpretq_s8_s32(vdupq_n_s32(four));
+            ADD64(0, s0, v, vld1q_s8_x4(w0));
+            if (count > 1)
+                ADD64(0, s1, v, vld1q_s8_x4(w1));
         }
     }
-    for (; left > 0; left--, x += TILE_K, w0 += 64, w1 += 64) {
-        int32_t four;
-        memcpy(&four, x, sizeof four);
-        const int8x16_t v = vreinterpretq_s8_s32(vdupq_n_s32(four));
-        ADD64(0, s0, v, vld1q_s8_x4(w0));
-        if (count > 1)
-            ADD64(0, s1, v, vld1q_s8_x4(w1));
-    }
-    store16(out + t * TILE_N, s0, load_multipliers(m), r);
+    store16(out, s0, load_multipliers(m), r);
     if (count > 1)
-        store16(out + (t + 1) * TILE_N, s1, load_multipliers(m + TILE_N), r);
+        store16(out + TILE_N, s1, load_multipliers(m + TILE_N), r);
 }
 
-static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, const int8_t *x,
-                                                    int32_t depth, int8_t *out,
-                                                    const requant *r)
+static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, const conv_rows *rows,
+                                                    const conv_row *row, const requant *r)
 {
     const requant clamp = *r;
     int32_t t = 0;
     for (; t + 2 <= tiles->count; t += 2)
-        row_tiles(2, tiles, t, x, depth, out, &clamp);
+        row_tiles(2, tiles, t, rows, row, &clamp);
     if (t < tiles->count)
-        row_tiles(1, tiles, t, x, depth, out, &clamp);
+        row_tiles(1, tiles, t, rows, row, &clamp);
+}
+
+/* ---- Eight rows, half a tile ------------------------------------------------------------------ */
+
+#define HALF_BLOCK 8
+
+/* Sums of eight channels. */
+typedef struct sums8 {
+    int32x4_t a, b;
+} sums8;
+
+INLINE sums8 load_half_start(const int32_t *start)
+{
+    return (sums8){vld1q_s32(start), vld1q_s32(start + 4)};
+}
+
+/* Four values of each row, lane `k` (a literal), by those of eight channels. */
+#define ADD32(k, s, x)                                                                          \
+    (s).a = vdotq_laneq_s32((s).a, w0_, x, k);                                                  \
+    (s).b = vdotq_laneq_s32((s).b, w1_, x, k)
+#define ADD_HALF(k)                                                                             \
+    do {                                                                                        \
+        IN_ORDER(w);                                                                            \
+        const int8x16_t w0_ = vld1q_s8(w + 64 * (k)), w1_ = vld1q_s8(w + 64 * (k) + 16);        \
+        ADD32(k, s0, x0);                                                                       \
+        ADD32(k, s1, x1);                                                                       \
+        ADD32(k, s2, x2);                                                                       \
+        ADD32(k, s3, x3);                                                                       \
+        ADD32(k, s4, x4);                                                                       \
+        ADD32(k, s5, x5);                                                                       \
+        ADD32(k, s6, x6);                                                                       \
+        ADD32(k, s7, x7);                                                                       \
+    } while (0)
+
+/* Two rows. */
+INLINE void store_half(const conv_row *row, int32_t o, sums8 a, sums8 b, float32x4_t low,
+                       float32x4_t high, const requant *r)
+{
+    const int32x4_t acc[4] = {a.a, a.b, b.a, b.b};
+    const float32x4_t multipliers[4] = {low, high, low, high};
+    const int8x16_t y = ek_requantize16_neon(acc, multipliers, r);
+    vst1_s8(row[0].out + o, vget_low_s8(y));
+    vst1_s8(row[1].out + o, vget_high_s8(y));
+}
+
+/* A multiple of HALF_BLOCK rows. */
+static __attribute__((noinline)) void half_rows(const conv_tiles *tile, const conv_rows *rows,
+                                                const conv_row *row, int32_t count,
+                                                const requant *r)
+{
+    const requant clamp = *r;
+    const int32_t steps = ek_ceil_div(rows->segment, TILE_K), segments = rows->segments;
+    const ptrdiff_t jump = rows->jump;
+    const int32_t o = tile->out;
+    const int32_t *start = tile->start;
+    for (const conv_row *end = row + count; row != end; row += HALF_BLOCK) {
+        const int8_t *w = tile->weights;
+        ptrdiff_t segment = 0;
+        sums8 s0 = load_half_start(start), s1 = s0, s2 = s0, s3 = s0;
+        sums8 s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+        for (int32_t n = segments; n > 0; n--, segment += jump) {
+            ptrdiff_t at = segment;
+            for (int32_t left = steps; left > 0; left -= 4, at += STEP) {
+                const int8x16_t x0 = vld1q_s8(row[0].x + at), x1 = vld1q_s8(row[1].x + at);
+                const int8x16_t x2 = vld1q_s8(row[2].x + at), x3 = vld1q_s8(row[3].x + at);
+                const int8x16_t x4 = vld1q_s8(row[4].x + at), x5 = vld1q_s8(row[5].x + at);
+                const int8x16_t x6 = vld1q_s8(row[6].x + at), x7 = vld1q_s8(row[7].x + at);
+                ADD_HALF(0);
+                if (left > 1)
+                    ADD_HALF(1);
+                if (left > 2)
+                    ADD_HALF(2);
+                if (left > 3)
+                    ADD_HALF(3);
+                w += 64 * ek_min(left, 4);
+            }
+        }
+        const float32x4_t low = vld1q_f32(tile->multiplier);
+        const float32x4_t high = vld1q_f32(tile->multiplier + 4);
+        store_half(row, o, s0, s1, low, high, &clamp);
+        store_half(row + 2, o, s2, s3, low, high, &clamp);
+        store_half(row + 4, o, s4, s5, low, high, &clamp);
+        store_half(row + 6, o, s6, s7, low, high, &clamp);
+    }
+}
+
+/* Fewer than HALF_BLOCK rows at the end are filled up with the last one. */
+static void multiply_half(const conv_tiles *tile, const conv_rows *rows, const requant *r)
+{
+    const int32_t whole = rows->count / HALF_BLOCK * HALF_BLOCK;
+    conv_row rest[HALF_BLOCK];
+    if (whole > 0)
+        half_rows(tile, rows, rows->row, whole, r);
+    if (whole == rows->count)
+        return;
+    for (int32_t i = 0; i < HALF_BLOCK; i++)
+        rest[i] = rows->row[ek_min(whole + i, rows->count - 1)];
+    half_rows(tile, rows, rest, HALF_BLOCK, r);
 }
 
 /* ---- The kernel ------------------------------------------------------------------------------ */
@@ -193,8 +297,7 @@ static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requa
     for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
         tile_rows(tiles, rows, t, whole, r);
     for (int32_t i = whole; i < rows->count; i++)
-        row_all_tiles(tiles, rows->x + i * rows->stride, rows->segment,
-                      rows->out[i] + tiles->out, r);
+        row_all_tiles(tiles, rows, rows->row + i, r);
 }
 
 int ek_conv2d_dotprod_supports(const void *params)

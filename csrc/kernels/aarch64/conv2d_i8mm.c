@@ -94,20 +94,23 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
     const float *m = tiles->multiplier + t * TILE_N;
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
-    const ptrdiff_t stride = rows->stride, jump = rows->jump;
+    const ptrdiff_t jump = rows->jump;
     const int32_t segments = rows->segments;
-    const int8_t *row = rows->x;
-    int8_t *const *out = rows->out;
-    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
-        const int8_t *w = weights, *segment = row;
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += BLOCK) {
+        const int8_t *w = weights;
+        const int8_t *const x0 = row[0].x, *const x1 = row[1].x, *const x2 = row[2].x;
+        const int8_t *const x3 = row[3].x, *const x4 = row[4].x, *const x5 = row[5].x;
+        const int8_t *const x6 = row[6].x, *const x7 = row[7].x;
+        ptrdiff_t segment = 0;
         squares s0 = load_start(start), s1 = s0, s2 = s0, s3 = s0;
         for (int32_t n = segments; n > 0; n--, segment += jump) {
-            const int8_t *x = segment;
-            for (int32_t left = steps; left > 0; left -= 2, x += STEP) {
-                const row_pair p0 = load_pair(x, x + stride);
-                const row_pair p1 = load_pair(x + 2 * stride, x + 3 * stride);
-                const row_pair p2 = load_pair(x + 4 * stride, x + 5 * stride);
-                const row_pair p3 = load_pair(x + 6 * stride, x + 7 * stride);
+            ptrdiff_t at = segment;
+            for (int32_t left = steps; left > 0; left -= 2, at += STEP) {
+                const row_pair p0 = load_pair(x0 + at, x1 + at);
+                const row_pair p1 = load_pair(x2 + at, x3 + at);
+                const row_pair p2 = load_pair(x4 + at, x5 + at);
+                const row_pair p3 = load_pair(x6 + at, x7 + at);
                 IN_ORDER(w);
                 weights8 v = load_weights(w);
                 w += TILE_N * TILE_K;
@@ -126,32 +129,39 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
                 s3 = add(s3, p3.high, v);
             }
         }
-        store(out[0] + o, out[1] + o, s0, m, &clamp);
-        store(out[2] + o, out[3] + o, s1, m, &clamp);
-        store(out[4] + o, out[5] + o, s2, m, &clamp);
-        store(out[6] + o, out[7] + o, s3, m, &clamp);
+        store(row[0].out + o, row[1].out + o, s0, m, &clamp);
+        store(row[2].out + o, row[3].out + o, s1, m, &clamp);
+        store(row[4].out + o, row[5].out + o, s2, m, &clamp);
+        store(row[6].out + o, row[7].out + o, s3, m, &clamp);
     }
 }
 
 /* ---- Two rows, or one twice ------------------------------------------------------------------ */
 
-static __attribute__((noinline)) void pair_tiles(const conv_tiles *tiles, const int8_t *x0,
-                                                 const int8_t *x1, int32_t depth, int8_t *y0,
-                                                 int8_t *y1, const requant *r)
+static __attribute__((noinline)) void pair_tiles(const conv_tiles *tiles, const conv_rows *rows,
+                                                 const conv_row *first, const conv_row *second,
+                                                 const requant *r)
 {
     const requant clamp = *r;
-    const int32_t steps = ek_ceil_div(depth, TILE_K);
+    const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     for (int32_t t = 0; t < tiles->count; t++) {
         const int8_t *w = tiles->weights + t * tiles->bytes;
+        ptrdiff_t segment = 0;
         squares s = load_start(tiles->start + t * TILE_N);
-        for (int32_t k = 0; k < steps; k += 2, w += 2 * TILE_N * TILE_K) {
-            const row_pair p = load_pair(x0 + k * TILE_K, x1 + k * TILE_K);
-            s = add(s, p.low, load_weights(w));
-            if (k + 1 < steps)
-                s = add(s, p.high, load_weights(w + TILE_N * TILE_K));
+        for (int32_t n = rows->segments; n > 0; n--, segment += rows->jump) {
+            ptrdiff_t at = segment;
+            for (int32_t left = steps; left > 0; left -= 2, at += STEP) {
+                const row_pair p = load_pair(first->x + at, second->x + at);
+                s = add(s, p.low, load_weights(w));
+                w += TILE_N * TILE_K;
+                if (left == 1)
+                    break;
+                s = add(s, p.high, load_weights(w));
+                w += TILE_N * TILE_K;
+            }
         }
         const int32_t o = tiles->out + t * TILE_N;
-        store(y0 + o, y1 + o, s, tiles->multiplier + t * TILE_N, &clamp);
+        store(first->out + o, second->out + o, s, tiles->multiplier + t * TILE_N, &clamp);
     }
 }
 
@@ -162,11 +172,8 @@ static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requa
     const int32_t whole = rows->count / BLOCK * BLOCK, last = rows->count - 1;
     for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
         tile_rows(tiles, rows, t, whole, r);
-    for (int32_t i = whole; i < rows->count; i += 2) {
-        const int32_t second = ek_min(i + 1, last);
-        pair_tiles(tiles, rows->x + i * rows->stride, rows->x + second * rows->stride,
-                   rows->segment, rows->out[i], rows->out[second], r);
-    }
+    for (int32_t i = whole; i < rows->count; i += 2)
+        pair_tiles(tiles, rows, rows->row + i, rows->row + ek_min(i + 1, last), r);
 }
 
 /* One row is left to the dot product, which wastes none of its products on a second. */

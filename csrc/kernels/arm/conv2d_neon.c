@@ -107,8 +107,8 @@ INLINE void step_rows(const int first, const int pairs, block_sums *s, const int
 #endif
 }
 
-INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int8_t *const *out,
-                        int32_t o, const requant *r)
+INLINE void store_rows(const block_sums *s, int32x4_t start, float32x4_t m, const conv_row *row,
+                       int32_t o, const requant *r)
 {
 #if BLOCK == 4
     const int32x4_t acc[4] = {
@@ -116,16 +116,16 @@ INLINE void finish_rows(const block_sums *s, int32x4_t start, float32x4_t m, int
         vaddq_s32(start, join(s->row[2])), vaddq_s32(start, join(s->row[3]))};
     const float32x4_t multipliers[4] = {m, m, m, m};
     const uint32x4_t y = vreinterpretq_u32_s8(ek_requantize16_neon(acc, multipliers, r));
-    store4(out[0] + o, vgetq_lane_u32(y, 0));
-    store4(out[1] + o, vgetq_lane_u32(y, 1));
-    store4(out[2] + o, vgetq_lane_u32(y, 2));
-    store4(out[3] + o, vgetq_lane_u32(y, 3));
+    store4(row[0].out + o, vgetq_lane_u32(y, 0));
+    store4(row[1].out + o, vgetq_lane_u32(y, 1));
+    store4(row[2].out + o, vgetq_lane_u32(y, 2));
+    store4(row[3].out + o, vgetq_lane_u32(y, 3));
 #else
     const int8x8_t lanes = ek_requantize8_neon(vaddq_s32(start, join(s->row[0])),
                                                vaddq_s32(start, join(s->row[1])), m, m, r);
     const uint32x2_t y = vreinterpret_u32_s8(lanes);
-    store4(out[0] + o, vget_lane_u32(y, 0));
-    store4(out[1] + o, vget_lane_u32(y, 1));
+    store4(row[0].out + o, vget_lane_u32(y, 0));
+    store4(row[1].out + o, vget_lane_u32(y, 1));
 #endif
 }
 
@@ -138,18 +138,18 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t o = tiles->out + t * TILE_N;
     const requant clamp = *r;
-    const ptrdiff_t stride = rows->stride, back = rows->jump - (ptrdiff_t)steps * TILE_K;
-    const int8_t *row = rows->x, *const weights = tiles->weights + t * tiles->bytes;
+    const ptrdiff_t back = rows->jump - (ptrdiff_t)steps * TILE_K;
+    const int8_t *const weights = tiles->weights + t * tiles->bytes;
     const int32_t segments = rows->segments;
-    int8_t *const *out = rows->out;
-    for (int8_t *const *end = out + count; out != end; out += BLOCK, row += BLOCK * stride) {
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += BLOCK) {
         const int8_t *w = weights;
         const int8_t *x[BLOCK] = {
-            row,
-            row + stride,
+            row[0].x,
+            row[1].x,
 #if BLOCK == 4
-            row + 2 * stride,
-            row + 3 * stride,
+            row[2].x,
+            row[3].x,
 #endif
         };
         block_sums s;
@@ -168,7 +168,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 #endif
             left = steps;
         }
-        finish_rows(&s, start, m, out, o, &clamp);
+        store_rows(&s, start, m, row, o, &clamp);
     }
 }
 
@@ -180,28 +180,28 @@ INLINE quad add_tile(const int first, const int pairs, quad s, int8x16_t x, cons
     return add64(first, pairs, s, x, w);
 }
 
-INLINE int32x4_t row_tile(const int pairs, const int8_t *x, const int8_t *w, int32_t depth,
-                          const int32_t *start)
+INLINE int32x4_t row_tile(const int pairs, const conv_rows *rows, const int8_t *x,
+                          const int8_t *w, const int32_t *start)
 {
-    quad s = add_tile(1, pairs, (quad){0}, vld1q_s8(x), w);
-    for (int32_t k = TILE_K; k < depth; k += TILE_K) {
-        w += TILE_N * TILE_K;
-        s = add_tile(0, pairs, s, vld1q_s8(x + k), w);
-    }
+    quad s = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+    for (int32_t n = rows->segments; n > 0; n--, x += rows->jump)
+        for (int32_t k = 0; k < rows->segment; k += TILE_K, w += TILE_N * TILE_K)
+            s = add_tile(0, pairs, s, vld1q_s8(x + k), w);
     return vaddq_s32(vld1q_s32(start), join(s));
 }
 
 /* All tiles of one row, BLOCK at a time. */
-INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x, int32_t depth,
-                      int8_t *out, const requant *r)
+INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const conv_rows *rows,
+                      const conv_row *row, const requant *r)
 {
+    const int32_t length = ek_ceil_div(rows->segment, TILE_K) * TILE_K;
+    int8_t *const out = row->out + tiles->out;
     int32_t t = 0;
-    const int8_t *end = x + ek_ceil_div(depth, TILE_K) * TILE_K;
     for (; t + BLOCK <= tiles->count; t += BLOCK) {
         const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
         const int32_t *start = tiles->start + t * TILE_N;
         const float *m = tiles->multiplier + t * TILE_N;
-        const int8_t *from = x;
+        const int8_t *from = row->x, *end = from + length;
         int8x16_t v = vld1q_s8(from);
         quad s0 = add_tile(1, pairs, (quad){0}, v, w0);
         quad s1 = add_tile(1, pairs, (quad){0}, v, w1);
@@ -210,14 +210,21 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
         quad s2 = add_tile(1, pairs, (quad){0}, v, w2);
         quad s3 = add_tile(1, pairs, (quad){0}, v, w3);
 #endif
-        while ((from += TILE_K) != end) {
-            v = vld1q_s8(from);
-            s0 = add_tile(0, pairs, s0, v, w0 += TILE_N * TILE_K);
-            s1 = add_tile(0, pairs, s1, v, w1 += TILE_N * TILE_K);
+        from += TILE_K;
+        for (int32_t more = rows->segments - 1;; more--) {
+            for (; from != end; from += TILE_K) {
+                v = vld1q_s8(from);
+                s0 = add_tile(0, pairs, s0, v, w0 += TILE_N * TILE_K);
+                s1 = add_tile(0, pairs, s1, v, w1 += TILE_N * TILE_K);
 #if BLOCK == 4
-            s2 = add_tile(0, pairs, s2, v, w2 += TILE_N * TILE_K);
-            s3 = add_tile(0, pairs, s3, v, w3 += TILE_N * TILE_K);
+                s2 = add_tile(0, pairs, s2, v, w2 += TILE_N * TILE_K);
+                s3 = add_tile(0, pairs, s3, v, w3 += TILE_N * TILE_K);
 #endif
+            }
+            if (more == 0)
+                break;
+            end += rows->jump;
+            from = end - length;
         }
 #if BLOCK == 4
         const int32x4_t acc[4] = {
@@ -234,7 +241,7 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
 #endif
     }
     for (; t < tiles->count; t++) {
-        const int32x4_t acc = row_tile(pairs, x, tiles->weights + t * tiles->bytes, depth,
+        const int32x4_t acc = row_tile(pairs, rows, row->x, tiles->weights + t * tiles->bytes,
                                        tiles->start + t * TILE_N);
         const float32x4_t m = vld1q_f32(tiles->multiplier + t * TILE_N);
         store4(out + t * TILE_N,
@@ -253,9 +260,9 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const int8_t *x,
         tile_rows(pairs, tiles, rows, t, count, r);                                             \
     }                                                                                           \
     static __attribute__((noinline)) void row_tiles_##name(                                     \
-        const conv_tiles *tiles, const int8_t *x, int32_t depth, int8_t *out, const requant *r) \
+        const conv_tiles *tiles, const conv_rows *rows, const conv_row *row, const requant *r)  \
     {                                                                                           \
-        row_tiles(pairs, tiles, x, depth, out, r);                                              \
+        row_tiles(pairs, tiles, rows, row, r);                                                  \
     }
 VARIANT(pairs, 1)
 VARIANT(single, 0)
@@ -267,8 +274,7 @@ static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requa
     for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
         (tiles->pairs_fit ? tile_rows_pairs : tile_rows_single)(tiles, rows, t, whole, r);
     for (int32_t i = whole; i < rows->count; i++)
-        (tiles->pairs_fit ? row_tiles_pairs : row_tiles_single)(
-            tiles, rows->x + i * rows->stride, rows->segment, rows->out[i] + tiles->out, r);
+        (tiles->pairs_fit ? row_tiles_pairs : row_tiles_single)(tiles, rows, rows->row + i, r);
 }
 
 int ek_conv2d_neon_supports(const void *params)

@@ -70,16 +70,17 @@ typedef struct block_sums {
 
 INLINE int16x8_t load8(const int8_t *x) { return vmovl_s8(vld1_s8(x)); }
 
-/* Adds `count` values (8: a constant there), at most eight, of BLOCK rows. */
-INLINE block_sums add_values(const int32_t count, block_sums s, const int8_t *x, ptrdiff_t stride,
+/* Adds `count` values (8: a constant there), at most eight, of BLOCK rows from the k-th on. */
+INLINE block_sums add_values(const int32_t count, block_sums s, const conv_row *row, int32_t k,
                              const int8_t *w)
 {
-    const int16x8_t x0 = load8(x), x1 = load8(x + stride);
-    const int16x8_t x2 = load8(x + 2 * stride), x3 = load8(x + 3 * stride);
+    const int16x8_t x0 = load8(row[0].x + k), x1 = load8(row[1].x + k);
+    const int16x8_t x2 = load8(row[2].x + k), x3 = load8(row[3].x + k);
 #if BLOCK == 8
-    const int16x8_t x4 = load8(x + 4 * stride), x5 = load8(x + 5 * stride);
-    const int16x8_t x6 = load8(x + 6 * stride), x7 = load8(x + 7 * stride);
+    const int16x8_t x4 = load8(row[4].x + k), x5 = load8(row[5].x + k);
+    const int16x8_t x6 = load8(row[6].x + k), x7 = load8(row[7].x + k);
 #endif
+    w += k * TILE_N;
     ADD_VALUE(0)
     ADD_VALUE(1)
     ADD_VALUE(2)
@@ -92,14 +93,14 @@ INLINE block_sums add_values(const int32_t count, block_sums s, const int8_t *x,
 }
 
 /* Two rows. */
-INLINE void store_rows(int8_t *const *out, int32_t o, sums8 a, sums8 b, float32x4_t low,
+INLINE void store_rows(const conv_row *row, int32_t o, sums8 a, sums8 b, float32x4_t low,
                        float32x4_t high, const requant *r)
 {
     const int32x4_t acc[4] = {a.low, a.high, b.low, b.high};
     const float32x4_t multipliers[4] = {low, high, low, high};
     const int8x16_t y = ek_requantize16_neon(acc, multipliers, r);
-    vst1_s8(out[0] + o, vget_low_s8(y));
-    vst1_s8(out[1] + o, vget_high_s8(y));
+    vst1_s8(row[0].out + o, vget_low_s8(y));
+    vst1_s8(row[1].out + o, vget_high_s8(y));
 }
 
 /* One tile and the first `count` rows, a multiple of BLOCK; `depth` values, of which all of the
@@ -112,10 +113,8 @@ INLINE void tile_rows(const int whole, const conv_tiles *tiles, const conv_rows 
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
     const int32_t o = tiles->out + t * TILE_N, depth = rows->segment;
-    const ptrdiff_t stride = rows->stride;
-    const int8_t *x = rows->x;
-    int8_t *const *out = rows->out;
-    for (int8_t *const *end = out + count; out != end; out += BLOCK, x += BLOCK * stride) {
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += BLOCK) {
         const sums8 first = {vld1q_s32(start), vld1q_s32(start + 4)};
         const float32x4_t low = vld1q_f32(m), high = vld1q_f32(m + 4);
         block_sums s = {first, first, first, first,
@@ -124,16 +123,16 @@ INLINE void tile_rows(const int whole, const conv_tiles *tiles, const conv_rows 
 #endif
         };
         if (whole >= 8)
-            s = add_values(8, s, x, stride, w);
+            s = add_values(8, s, row, 0, w);
         if (whole == 16)
-            s = add_values(8, s, x + 8, stride, w + 8 * TILE_N);
+            s = add_values(8, s, row, 8, w);
         else if (depth > whole)
-            s = add_values(depth - whole, s, x + whole, stride, w + whole * TILE_N);
-        store_rows(out, o, s.s0, s.s1, low, high, &r);
-        store_rows(out + 2, o, s.s2, s.s3, low, high, &r);
+            s = add_values(depth - whole, s, row, whole, w);
+        store_rows(row, o, s.s0, s.s1, low, high, &r);
+        store_rows(row + 2, o, s.s2, s.s3, low, high, &r);
 #if BLOCK == 8
-        store_rows(out + 4, o, s.s4, s.s5, low, high, &r);
-        store_rows(out + 6, o, s.s6, s.s7, low, high, &r);
+        store_rows(row + 4, o, s.s4, s.s5, low, high, &r);
+        store_rows(row + 6, o, s.s6, s.s7, low, high, &r);
 #endif
     }
 }
@@ -160,13 +159,12 @@ static __attribute__((noinline)) void tile_rows_16(const conv_tiles *tiles, cons
 static void multiply_rest(const conv_tiles *tiles, const conv_rows *rows, int32_t first,
                           const requant *r)
 {
-    int8_t x[BLOCK][DEPTH] = {{0}}, *out[BLOCK];
-    for (int32_t i = 0; i < BLOCK; i++) {
-        const int32_t row = ek_min(first + i, rows->count - 1);
-        memcpy(x[i], rows->x + row * rows->stride, (size_t)rows->segment);
-        out[i] = rows->out[row];
-    }
-    const conv_rows rest = {x[0], DEPTH, BLOCK, 1, rows->segment, 0, out};
+    conv_row filled[BLOCK];
+    conv_rows rest = *rows;
+    for (int32_t i = 0; i < BLOCK; i++)
+        filled[i] = rows->row[ek_min(first + i, rows->count - 1)];
+    rest.row = filled;
+    rest.count = BLOCK;
     multiply(tiles, &rest, r);
 }
 
