@@ -1,230 +1,481 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution with Helium: blocks of two pixels by four output channels over sixteen values at a time.
+ * Convolution with Helium: sixteen values at a time, in blocks of two pixels by four output channels; a single pixel
+ * by eight channels.
  *
- * Weights are INTERLEAVED [4 channels][16 values], zero-filled, so that what stands behind a patch does not
- * matter. Eight sums are all that there are registers for: vmladav accumulates in even ones.
+ * Weights are INTERLEAVED [4 channels][16 values], zero-filled, so that what stands behind a patch does not matter.
  */
 #include "../kernels.h"
+#include "mve.h"
 #include "patch.h"
 
-#define PIXELS 2
 #define CHANNELS 4
 #define STEP 16
 
-/* Blocks of four channels, one behind the other, for two pixels. */
-typedef struct blocks_job {
+/* Patches are gathered for several pixels at a time, as many as fit. */
+#define MAX_PATCHES 16
+#define PATCHES_BYTES 2560
+
+/* How far the second pixel's outputs may lie behind the first's: offsets have 16 bits. */
+#define MAX_BETWEEN (UINT16_MAX - CHANNELS)
+
+/* ---- Sums and outputs ------------------------------------------------------------------------ */
+
+/* Where a turn is, or begins: sums start at `start` and go on with x0 times weights. x1 is the second pixel; for
+ * single pixels the bytes of a block's weights. The order is that of the registers that hold it. */
+typedef struct turn {
     const int32_t *start;
+    const int8_t *x0;
     const float *multiplier;
-    int8_t *y[PIXELS];
-    int32_t steps; /* of sixteen values, 1 or more */
+    uintptr_t x1;
+    int8_t *y;
+} turn;
+
+/* Outputs of `blocks` blocks of channels, of four for pairs of pixels, of eight for single ones, and of `turns` pairs
+ * or single pixels, which are x_step and y_step bytes apart. The functions overwrite what is marked. */
+typedef struct gemm_job {
+    turn at;             /* marked */
+    int32_t blocks_left; /* marked */
+    int32_t rounds;      /* marked: of eight steps each behind the first step */
+    turn next;           /* 28, marked: the turn that begins */
+    const int8_t *weights;
     int32_t blocks;
+    int32_t turns; /* 56, marked */
+    ptrdiff_t x_step, y_step;
+    int32_t steps; /* of sixteen values, 1 or more */
     int32_t zero, lo, hi;
-} blocks_job;
+    uint16_t offsets[2 * CHANNELS]; /* 84: from y to the outputs of a block, those of its halves in turn */
+} gemm_job;
 
-/* Clobbers the job. Per step, 14 instructions do 128 multiply-accumulates. The requantization is that of
- * requant.h: vcvtn rounds to nearest even and saturates, and the zero point is added with saturation.
- *
- *     r0 r2 r4 r6 sums of pixel 0, r8 r10 r12 lr of pixel 1, r1 r3 pixels, r5 weights, r7 steps,
- *     r9 scratch, r11 the job, q6 lo, q7 hi */
-void ek_mve_outputs(const int8_t *x0, const int8_t *x1, const int8_t *weights, blocks_job *job);
+void ek_mve_pairs(gemm_job *job);
+void ek_mve_singles(gemm_job *job);
 
-__asm__("    .syntax unified\n"
-        "    .thumb\n"
-        "    .macro ek_mve_step\n"
-        "    vldrb.8 q0, [r1], #16\n"
-        "    vldrb.8 q2, [r5], #16\n"
-        "    vldrb.8 q1, [r3], #16\n"
-        "    vmladava.s8 r0, q0, q2\n"
-        "    vldrb.8 q3, [r5], #16\n"
-        "    vmladava.s8 r8, q1, q2\n"
-        "    vldrb.8 q2, [r5], #16\n"
-        "    vmladava.s8 r2, q0, q3\n"
-        "    vmladava.s8 r10, q1, q3\n"
-        "    vldrb.8 q3, [r5], #16\n"
-        "    vmladava.s8 r4, q0, q2\n"
-        "    vmladava.s8 r12, q1, q2\n"
-        "    vmladava.s8 r6, q0, q3\n"
-        "    vmladava.s8 lr, q1, q3\n"
-        "    .endm\n"
-        "    .section .text.ek_mve_outputs, \"ax\", %progbits\n"
-        "    .align 2\n"
-        "    .global ek_mve_outputs\n"
-        "    .hidden ek_mve_outputs\n"
-        "    .thumb_func\n"
-        "    .type ek_mve_outputs, %function\n"
-        "ek_mve_outputs:\n"
-        "    push {r4-r11, lr}\n"
-        "    vpush {d12-d15}\n"
-        "    sub sp, #12\n"
-        "    strd r0, r1, [sp]\n"
-        "    mov r5, r2\n"
-        "    mov r11, r3\n"
-        "    ldrd r7, r9, [r11, #28]\n"
-        "    vdup.32 q6, r7\n"
-        "    vdup.32 q7, r9\n"
-        "1:  ldr r9, [r11]\n"
-        "    ldrd r0, r2, [r9], #8\n"
-        "    ldrd r4, r6, [r9], #8\n"
-        "    str r9, [r11]\n"
-        "    mov r8, r0\n"
-        "    mov r10, r2\n"
-        "    mov r12, r4\n"
-        "    mov lr, r6\n"
-        "    ldrd r1, r3, [sp]\n"
-        "    ldr r7, [r11, #16]\n"
-        "    lsrs r7, r7, #1\n"
-        "    bcc 2f\n"
-        "    ek_mve_step\n"
-        "    cbz r7, 3f\n"
-        "2:  ek_mve_step\n"
-        "    ek_mve_step\n"
-        "    subs r7, #1\n"
-        "    bne 2b\n"
-        "3:  ldr r9, [r11, #4]\n"
-        "    vldrw.32 q2, [r9], #16\n"
-        "    str r9, [r11, #4]\n"
-        "    vmov q0[2], q0[0], r0, r4\n"
-        "    vmov q1[2], q1[0], r8, r12\n"
-        "    vmov q0[3], q0[1], r2, r6\n"
-        "    vmov q1[3], q1[1], r10, lr\n"
-        "    vcvt.f32.s32 q0, q0\n"
-        "    vcvt.f32.s32 q1, q1\n"
-        "    vmul.f32 q0, q0, q2\n"
-        "    vmul.f32 q1, q1, q2\n"
-        "    vcvtn.s32.f32 q0, q0\n"
-        "    vcvtn.s32.f32 q1, q1\n"
-        "    ldr r9, [r11, #24]\n"
-        "    vqadd.s32 q0, q0, r9\n"
-        "    vqadd.s32 q1, q1, r9\n"
-        "    ldrd r1, r3, [r11, #8]\n"
-        "    vmax.s32 q0, q0, q6\n"
-        "    vmax.s32 q1, q1, q6\n"
-        "    vmin.s32 q0, q0, q7\n"
-        "    vmin.s32 q1, q1, q7\n"
-        "    vstrb.32 q0, [r1], #4\n"
-        "    vstrb.32 q1, [r3], #4\n"
-        "    strd r1, r3, [r11, #8]\n"
-        "    ldr r9, [r11, #20]\n"
-        "    subs r9, #1\n"
-        "    str r9, [r11, #20]\n"
-        "    bne 1b\n"
-        "    add sp, #12\n"
-        "    vpop {d12-d15}\n"
-        "    pop {r4-r11, pc}\n"
-        "    .size ek_mve_outputs, . - ek_mve_outputs\n"
-        "    .text\n");
+/* Sixteen values of two pixels (r1, r3) by four channels (r5): 14 instructions for 128 products. `a` adds to sums. */
+#define PAIR_STEP(a)                    \
+    "    vldrb.8 q0, [r1], #16\n"       \
+    "    vldrb.8 q2, [r5], #16\n"       \
+    "    vldrb.8 q1, [r3], #16\n"       \
+    "    vmladav" a ".s8 r0, q0, q2\n"  \
+    "    vldrb.8 q3, [r5], #16\n"       \
+    "    vmladav" a ".s8 r8, q1, q2\n"  \
+    "    vldrb.8 q2, [r5], #16\n"       \
+    "    vmladav" a ".s8 r2, q0, q3\n"  \
+    "    vmladav" a ".s8 r10, q1, q3\n" \
+    "    vldrb.8 q3, [r5], #16\n"       \
+    "    vmladav" a ".s8 r4, q0, q2\n"  \
+    "    vmladav" a ".s8 r12, q1, q2\n" \
+    "    vmladav" a ".s8 r6, q0, q3\n"  \
+    "    vmladav" a ".s8 lr, q1, q3\n"
+#define PAIR_STEP_BYTES "56"
+
+/* Sixteen values of a pixel (r1) by eight channels (r5, r3): 17 instructions. */
+#define SINGLE_STEP(a)                  \
+    "    vldrb.8 q0, [r1], #16\n"       \
+    "    vldrb.8 q2, [r5], #16\n"       \
+    "    vldrb.8 q3, [r5], #16\n"       \
+    "    vmladav" a ".s8 r0, q0, q2\n"  \
+    "    vldrb.8 q2, [r5], #16\n"       \
+    "    vmladav" a ".s8 r2, q0, q3\n"  \
+    "    vldrb.8 q3, [r5], #16\n"       \
+    "    vmladav" a ".s8 r4, q0, q2\n"  \
+    "    vldrb.8 q2, [r3], #16\n"       \
+    "    vmladav" a ".s8 r6, q0, q3\n"  \
+    "    vldrb.8 q3, [r3], #16\n"       \
+    "    vmladav" a ".s8 r8, q0, q2\n"  \
+    "    vldrb.8 q2, [r3], #16\n"       \
+    "    vmladav" a ".s8 r10, q0, q3\n" \
+    "    vldrb.8 q3, [r3], #16\n"       \
+    "    vmladav" a ".s8 r12, q0, q2\n" \
+    "    vmladav" a ".s8 lr, q0, q3\n"
+#define SINGLE_STEP_BYTES "68"
+
+#define EIGHT(step) step step step step step step step step
+
+/* r0 is the job, from here on in r11; q4 zero point, q6 lo, q7 hi, all in 16 bits, q5 offsets. r9 is where to go on
+ * behind a block's first step: to 4, or into the round that ends at 3, so that only whole rounds follow. */
+#define BEGIN(step_bytes)           \
+    "    push {r4-r11, lr}\n"       \
+    "    vpush {d8-d15}\n"          \
+    "    mov r11, r0\n"             \
+    "    ldr r0, [r11, #72]\n"      \
+    "    ldrd r1, r2, [r11, #76]\n" \
+    "    vdup.16 q4, r0\n"          \
+    "    vdup.16 q6, r1\n"          \
+    "    vdup.16 q7, r2\n"          \
+    "    add r0, r11, #84\n"        \
+    "    vldrh.16 q5, [r0]\n"       \
+    "    adr.w r9, 4f\n"            \
+    "    ldr r0, [r11, #68]\n"      \
+    "    subs r0, #2\n"             \
+    "    blt 9f\n"                  \
+    "    adr.w r9, 3f\n"            \
+    "    lsrs r1, r0, #3\n"         \
+    "    adds r1, #1\n"             \
+    "    str r1, [r11, #24]\n"      \
+    "    and r0, r0, #7\n"          \
+    "    adds r0, #1\n"             \
+    "    movs r1, #" step_bytes "\n" \
+    "    mls r9, r0, r1, r9\n"      \
+    "9:  orr r9, r9, #1\n"
+
+/* A turn begins: r0 start, r1 x0, r2 multiplier, r3 x1, r4 y, r5 weights, r6 blocks, r7 rounds. `more` prepares r3. */
+#define TURN(more)                                 \
+    "0:  add r7, r11, #28\n"                       \
+    "    ldm r7, {r0, r1, r2, r3, r4, r5, r6}\n"   \
+    "    stm r11, {r0, r1, r2, r3, r4, r6}\n"      \
+    "    ldr r7, [r11, #24]\n" more
+
+/* All products of a block. */
+#define BLOCK(step)           \
+    "1:\n" step("")           \
+    "    bx r9\n"             \
+    "2:\n" EIGHT(step("a"))   \
+    "3:  subs r7, #1\n"       \
+    "    bne.w 2b\n"          \
+    "4:  vmov q0[2], q0[0], r0, r4\n"  \
+    "    vmov q1[2], q1[0], r8, r12\n" \
+    "    vmov q0[3], q0[1], r2, r6\n"  \
+    "    vmov q1[3], q1[1], r10, lr\n"
+
+/* The outputs of a block from products in q0 and q1, then the next block. */
+#define OUTPUTS(y_bytes, next)                \
+    "    vcvtn.s32.f32 q0, q0\n"              \
+    "    vcvtn.s32.f32 q1, q1\n"              \
+    "    vqmovnb.s32 q0, q0\n"                \
+    "    vqmovnt.s32 q0, q1\n"                \
+    "    vqadd.s16 q0, q0, q4\n"              \
+    "    vmax.s16 q0, q0, q6\n"               \
+    "    vmin.s16 q0, q0, q7\n"               \
+    "    vstrb.16 q0, [r4, q5]\n"             \
+    "    adds r4, #" y_bytes "\n"             \
+    "    subs r6, #1\n"                       \
+    "    stm r11, {r0, r1, r2, r3, r4, r6}\n" \
+    "    bne.w " next "b\n"
+
+/* The next turn; `more` prepares r3, the next x1. */
+#define END(more)                   \
+    "    ldrd r0, r1, [r11, #56]\n" \
+    "    ldr r6, [r11, #64]\n"      \
+    "    ldr r2, [r11, #32]\n"      \
+    "    ldrd r3, r4, [r11, #40]\n" \
+    "    add r2, r1\n"              \
+    more                            \
+    "    add r4, r6\n"              \
+    "    str r2, [r11, #32]\n"      \
+    "    strd r3, r4, [r11, #40]\n" \
+    "    subs r0, #1\n"             \
+    "    str r0, [r11, #56]\n"      \
+    "    bne.w 0b\n"                \
+    "    vpop {d8-d15}\n"           \
+    "    pop {r4-r11, pc}\n"
+
+EK_MVE_FUNCTION("ek_mve_pairs",
+                BEGIN(PAIR_STEP_BYTES) TURN("") BLOCK(PAIR_STEP)
+                "    ldm r11, {r0, r1, r2, r3, r4, r6, r7}\n"
+                "    vldrw.32 q2, [r0], #16\n"
+                "    vldrw.32 q3, [r2], #16\n"
+                "    vadd.i32 q0, q0, q2\n"
+                "    vadd.i32 q1, q1, q2\n"
+                "    vcvt.f32.s32 q0, q0\n"
+                "    vcvt.f32.s32 q1, q1\n"
+                "    vmul.f32 q0, q0, q3\n"
+                "    vmul.f32 q1, q1, q3\n"
+                OUTPUTS("4", "1") END("    add r3, r1\n"));
+
+EK_MVE_FUNCTION("ek_mve_singles",
+                BEGIN(SINGLE_STEP_BYTES) TURN("8:  add r3, r5\n") BLOCK(SINGLE_STEP)
+                "    mov r5, r3\n"
+                "    ldm r11, {r0, r1, r2, r3, r4, r6, r7}\n"
+                "    vldrw.32 q2, [r0], #16\n"
+                "    vldrw.32 q3, [r0], #16\n"
+                "    vadd.i32 q0, q0, q2\n"
+                "    vadd.i32 q1, q1, q3\n"
+                "    vldrw.32 q2, [r2], #16\n"
+                "    vldrw.32 q3, [r2], #16\n"
+                "    vcvt.f32.s32 q0, q0\n"
+                "    vcvt.f32.s32 q1, q1\n"
+                "    vmul.f32 q0, q0, q2\n"
+                "    vmul.f32 q1, q1, q3\n"
+                OUTPUTS("8", "8") END(""));
+
+_Static_assert(offsetof(gemm_job, next) == 28 || sizeof(void *) != 4, "the assembly counts on it");
+_Static_assert(offsetof(gemm_job, offsets) == 84 || sizeof(void *) != 4, "the assembly counts on it");
+
+/* ---- A group's layer ------------------------------------------------------------------------- */
+
+typedef struct layer {
+    const ek_conv_params *p;
+    ek_patch_shape s;
+    int32_t padded; /* the depth in whole steps */
+    int32_t group;
+    const int8_t *image; /* input and output, at the group's first channel */
+    int8_t *y;
+    int32_t first, end; /* channels of the group */
+    int8_t *patches;    /* scratch */
+} layer;
+
+/* Pixels one step apart, whose values stand in memory as the weights want them. */
+typedef struct span {
+    const int8_t *x;
+    int8_t *y;
+    ptrdiff_t x_step, y_step;
+    int32_t count;
+} span;
 
 static int32_t padded_depth(const ek_patch_shape *s)
 {
     return (s->depth + STEP - 1) / STEP * STEP;
 }
 
-/* Two pixels of one group; of channels [first, end) only. y are at the group's first channel. */
-typedef struct pixels {
-    const int8_t *x[PIXELS];
-    int8_t *y[PIXELS];
-    int32_t group, first, end;
-} pixels;
-
-static blocks_job job_of(const ek_conv_params *p, const ek_patch_shape *s)
+/* A job but for its pixels: blocks from a channel on, a multiple of four. */
+static gemm_job job_of(const layer *l, int32_t channel, int32_t blocks, ptrdiff_t between)
 {
-    return (blocks_job){
-        .steps = padded_depth(s) / STEP,
-        .blocks = 1,
-        .zero = p->clamp.zero,
-        .lo = p->clamp.lo,
-        .hi = p->clamp.hi,
-    };
+    const ek_conv_params *p = l->p;
+    const int32_t base = l->group * l->s.channels + channel;
+    const int32_t rows = (l->s.channels + CHANNELS - 1) / CHANNELS * CHANNELS;
+    gemm_job job;
+    job.next.start = p->start + base;
+    job.next.multiplier = p->multiplier + base;
+    job.weights = p->weights.data + ((ptrdiff_t)l->group * rows + channel) * l->padded;
+    job.blocks = blocks;
+    job.steps = l->padded / STEP;
+    job.zero = p->clamp.zero;
+    job.lo = p->clamp.lo;
+    job.hi = p->clamp.hi;
+    for (int32_t i = 0; i < CHANNELS; i++) {
+        job.offsets[2 * i] = (uint16_t)i;
+        job.offsets[2 * i + 1] = (uint16_t)(i + between);
+    }
+    return job;
 }
 
-static const int8_t *weights_of(const ek_conv_params *p, const ek_patch_shape *s, int32_t group,
-                                int32_t channel)
+static void set_pixels(gemm_job *job, const span *px, uintptr_t x1, int32_t together)
 {
-    const int32_t rows = (s->channels + CHANNELS - 1) / CHANNELS * CHANNELS;
-    return p->weights.data + ((ptrdiff_t)group * rows + channel) * padded_depth(s);
+    job->next.x0 = px->x;
+    job->next.x1 = x1;
+    job->next.y = px->y;
+    job->x_step = together * px->x_step;
+    job->y_step = together * px->y_step;
+    job->turns = px->count / together;
+}
+
+/* Blocks of four channels of every pixel, one pixel after the other. */
+static void single_pixels(const layer *l, const span *px, int32_t channel, int32_t blocks)
+{
+    if (blocks > 1) {
+        gemm_job job = job_of(l, channel, blocks / 2, CHANNELS);
+        set_pixels(&job, px, (uintptr_t)(CHANNELS * l->padded), 1);
+        ek_mve_singles(&job);
+    }
+    if (blocks % 2 != 0) {
+        const int32_t done = (blocks - 1) * CHANNELS;
+        gemm_job job = job_of(l, channel + done, 1, 0); /* a pair of one pixel */
+        span last = *px;
+        last.y += done;
+        set_pixels(&job, &last, (uintptr_t)px->x, 1);
+        ek_mve_pairs(&job);
+    }
+}
+
+/* The same by pairs, as far as there are any. px->y is at the channel. */
+static void whole_blocks(const layer *l, const span *px, int32_t channel, int32_t blocks)
+{
+    span rest = *px;
+    if (px->count > 1 && px->y_step <= MAX_BETWEEN) {
+        gemm_job job = job_of(l, channel, blocks, px->y_step);
+        set_pixels(&job, px, (uintptr_t)(px->x + px->x_step), 2);
+        ek_mve_pairs(&job);
+        rest.count = px->count % 2;
+        rest.x += (px->count - rest.count) * px->x_step;
+        rest.y += (px->count - rest.count) * px->y_step;
+    }
+    if (rest.count > 0)
+        single_pixels(l, &rest, channel, blocks);
 }
 
 /* The block of four at `channel`, of which not all are in the group or wanted. */
-static void part_of_block(const ek_conv_params *p, const ek_patch_shape *s, const pixels *px,
-                          int32_t channel)
+static void part_of_block(const layer *l, const span *px, int32_t channel)
 {
-    const int32_t base = px->group * s->channels + channel;
-    const int32_t count = ek_min(CHANNELS, s->channels - channel);
+    const int32_t base = l->group * l->s.channels + channel;
+    const int32_t count = ek_min(CHANNELS, l->s.channels - channel);
+    const int32_t first = ek_max(channel, l->first), end = ek_min(channel + count, l->end);
     int32_t start[CHANNELS] = {0};
     float multiplier[CHANNELS] = {0};
-    int8_t y[PIXELS][CHANNELS];
-    memcpy(start, p->start + base, (size_t)count * sizeof start[0]);
-    memcpy(multiplier, p->multiplier + base, (size_t)count * sizeof multiplier[0]);
-    blocks_job job = job_of(p, s);
-    job.start = start;
-    job.multiplier = multiplier;
-    job.y[0] = y[0];
-    job.y[1] = y[1];
-    ek_mve_outputs(px->x[0], px->x[1], weights_of(p, s, px->group, channel), &job);
-    for (int32_t c = ek_max(channel, px->first); c < ek_min(channel + count, px->end); c++) {
-        px->y[0][c] = y[0][c - channel];
-        px->y[1][c] = y[1][c - channel];
+    memcpy(start, l->p->start + base, (size_t)count * sizeof start[0]);
+    memcpy(multiplier, l->p->multiplier + base, (size_t)count * sizeof multiplier[0]);
+    for (int32_t i = 0; i < px->count; i++) {
+        int8_t y[CHANNELS];
+        gemm_job job = job_of(l, channel, 1, 0);
+        const span one = {px->x + i * px->x_step, y, 0, 0, 1};
+        job.next.start = start;
+        job.next.multiplier = multiplier;
+        set_pixels(&job, &one, (uintptr_t)one.x, 1);
+        ek_mve_pairs(&job);
+        memcpy(px->y + i * px->y_step + first, y + (first - channel), (size_t)(end - first));
     }
 }
 
-static void run_pixels(const ek_conv_params *p, const ek_patch_shape *s, const pixels *px)
+/* The wanted channels. px->y is at the group's first channel. */
+static void channels(const layer *l, const span *px)
 {
-    int32_t channel = px->first / CHANNELS * CHANNELS;
-    if (channel < px->first) {
-        part_of_block(p, s, px, channel);
+    int32_t channel = l->first / CHANNELS * CHANNELS;
+    if (channel < l->first) {
+        part_of_block(l, px, channel);
         channel += CHANNELS;
     }
-    const int32_t blocks = (px->end - channel) / CHANNELS;
+    const int32_t blocks = (l->end - channel) / CHANNELS;
     if (blocks > 0) {
-        blocks_job job = job_of(p, s);
-        job.start = p->start + px->group * s->channels + channel;
-        job.multiplier = p->multiplier + px->group * s->channels + channel;
-        job.y[0] = px->y[0] + channel;
-        job.y[1] = px->y[1] + channel;
-        job.blocks = blocks;
-        ek_mve_outputs(px->x[0], px->x[1], weights_of(p, s, px->group, channel), &job);
+        span whole = *px;
+        whole.y += channel;
+        whole_blocks(l, &whole, channel, blocks);
         channel += blocks * CHANNELS;
     }
-    if (channel < px->end)
-        part_of_block(p, s, px, channel);
+    if (channel < l->end)
+        part_of_block(l, px, channel);
 }
 
-/* Behind a window that is read in place, a step reads up to fifteen bytes more. */
-static const int8_t *pixel(const ek_conv_params *p, const ek_patch_shape *s, const int8_t *image,
-                           int32_t row, int32_t col, int8_t *patch)
+/* ---- Windows --------------------------------------------------------------------------------- */
+
+/* Whether a window's values stand in the input in one run, and every window's. */
+static int in_place(const ek_conv_params *p, const ek_patch_shape *s)
 {
-    const int8_t *x = ek_patch(p, s, image, row, col, patch);
-    if (x == patch || s->depth % STEP == 0)
-        return x;
-    return memcpy(patch, x, (size_t)s->depth);
+    const int one_run =
+        p->kernel_h == 1 && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s->in_channels));
+    return one_run && p->pad_top == 0 && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
+        && (p->out.w - 1) * p->stride_w + p->kernel_w <= p->in.w;
+}
+
+/* Copies the taps inside the input, one of `c` bytes after the other or, where they are dense, a line at once. */
+static void copy_window(const ek_conv_params *p, const int8_t *x, ek_taps rows, ek_taps cols, int32_t c,
+                        int8_t *patch)
+{
+    const int dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == c);
+    const int32_t line = p->kernel_w * c, count = cols.end - cols.first;
+    const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    x += rows.first * step + (ptrdiff_t)cols.first * p->dilation_w * p->in.w_stride;
+    patch += rows.first * line + cols.first * c;
+    for (int32_t kh = rows.end - rows.first; kh > 0; kh--, x += step, patch += line) {
+        const int8_t *from = x;
+        int8_t *to = patch;
+        if (dense) {
+            ek_mve_copy(to, from, count * c);
+            continue;
+        }
+        for (int32_t i = 0; i < count; i++, to += c, from += (ptrdiff_t)p->dilation_w * p->in.w_stride)
+            ek_mve_copy(to, from, c);
+    }
+}
+
+/* The values under `count` windows of output row oh, from column `col` on, with x_zero outside the input. */
+static void gather(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *patch)
+{
+    const ek_conv_params *p = l->p;
+    const int32_t h = oh * p->stride_h - p->pad_top, span_w = (p->kernel_w - 1) * p->dilation_w;
+    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
+    const int whole = rows.end - rows.first == p->kernel_h;
+    int32_t w = col * p->stride_w - p->pad_left;
+    for (; count > 0; count--, w += p->stride_w, patch += l->padded) {
+        ek_taps cols = {0, p->kernel_w};
+        if (!whole || w < 0 || w + span_w >= p->in.w) {
+            cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+            ek_mve_fill(patch, p->x_zero, l->s.depth);
+        }
+        copy_window(p, l->image + (ptrdiff_t)h * p->in.h_stride + (ptrdiff_t)w * p->in.w_stride, rows, cols,
+                    l->s.in_channels, patch);
+    }
+}
+
+static int32_t patches_of(const ek_patch_shape *s)
+{
+    const int32_t fit = PATCHES_BYTES / padded_depth(s);
+    return fit < 2 ? 2 : fit > MAX_PATCHES ? MAX_PATCHES : fit / 2 * 2;
+}
+
+/* `count` outputs by position: row by row, columns [col, p->out.w) of the first row and [0, p->out.w) of the
+ * others, all y_step bytes apart. */
+static void gathered(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *y)
+{
+    const int32_t most = patches_of(&l->s);
+    while (count > 0) {
+        span px = {l->patches, y, l->padded, l->p->out.w_stride, 0};
+        while (px.count < most && px.count < count) {
+            const int32_t some = ek_min(ek_min(most, count) - px.count, l->p->out.w - col);
+            gather(l, oh, col, some, l->patches + px.count * l->padded);
+            px.count += some;
+            col += some;
+            if (col == l->p->out.w) {
+                col = 0;
+                oh++;
+            }
+        }
+        channels(l, &px);
+        count -= px.count;
+        y += px.count * px.y_step;
+    }
+}
+
+/* Pixels that are read in place: behind one, a step reads up to fifteen bytes more, which have to be the tensor's. */
+static int32_t readable(const layer *l, const int8_t *x, const int8_t *tensor_end, ptrdiff_t step,
+                        int32_t count)
+{
+    const ptrdiff_t left = tensor_end - x - l->padded;
+    if (left < 0)
+        return 0;
+    return left / step < count ? (int32_t)(left / step) + 1 : count;
+}
+
+/* `count` outputs by position, as for `gathered`; in the input, windows that are read in place are one step apart. */
+static void positions(const layer *l, int32_t oh, int32_t col, int32_t count, int reads_in_place,
+                      const int8_t *tensor_end)
+{
+    const ek_conv_params *p = l->p;
+    int8_t *y = l->y + ek_image_at(&p->out, 0, oh, col);
+    int32_t done = 0;
+    if (reads_in_place) {
+        span px = {.x_step = (ptrdiff_t)p->stride_w * p->in.w_stride, .y_step = p->out.w_stride};
+        px.x = l->image + ek_image_at(&p->in, 0, oh * p->stride_h, col * p->stride_w);
+        px.y = y;
+        px.count = done = readable(l, px.x, tensor_end, px.x_step, count);
+        if (done > 0)
+            channels(l, &px);
+    }
+    if (done < count)
+        gathered(l, oh + (col + done) / p->out.w, (col + done) % p->out.w, count - done,
+                 y + (ptrdiff_t)done * p->out.w_stride);
+}
+
+/* Rows [oh, oh_end) of an image, in one run where the memory allows it. */
+static void image_rows(const layer *l, int32_t oh, int32_t oh_end, const ek_range *range,
+                       const int8_t *tensor_end)
+{
+    const ek_conv_params *p = l->p;
+    const int direct = in_place(p, &l->s);
+    const int whole = range->col == 0 && range->col_end == p->out.w;
+    const int one_run = p->out.h_stride == p->out.w * p->out.w_stride
+        && (!direct || p->in.h_stride * p->stride_h == p->out.w * p->stride_w * p->in.w_stride);
+    const int32_t rows = whole && one_run ? oh_end - oh : 1;
+    for (; oh < oh_end; oh += rows)
+        positions(l, oh, range->col, rows * (range->col_end - range->col), direct, tensor_end);
 }
 
 void ek_conv2d_mve(const void *params, const void *const in[], void *out, void *scratch,
                    const ek_range *range)
 {
     const ek_conv_params *p = params;
-    const ek_patch_shape s = ek_patch_shape_of(p);
-    int8_t *const patches[PIXELS] = {scratch, (int8_t *)scratch + padded_depth(&s)};
-
-    for (int32_t row = range->row; row < range->row_end; row++) {
-        const int8_t *image = (const int8_t *)in[0] + ek_image_at(&p->in, row / p->out.h, 0, 0);
-        int8_t *y = (int8_t *)out + ek_image_at(&p->out, row / p->out.h, row % p->out.h, 0);
-        for (int32_t col = range->col; col < range->col_end; col += PIXELS) {
-            const int32_t other = col + (col + 1 < range->col_end); /* a single pixel twice */
-            for (int32_t o = range->ch; o < range->ch_end;) {
-                pixels px = {.group = o / s.channels};
-                const int32_t base = px.group * s.channels;
-                const int8_t *group = image + (ptrdiff_t)px.group * s.in_channels;
-                px.first = o - base;
-                px.end = ek_min(range->ch_end - base, s.channels);
-                px.x[0] = pixel(p, &s, group, row, col, patches[0]);
-                px.x[1] = other == col ? px.x[0] : pixel(p, &s, group, row, other, patches[1]);
-                px.y[0] = y + (ptrdiff_t)col * p->out.w_stride + base;
-                px.y[1] = y + (ptrdiff_t)other * p->out.w_stride + base;
-                run_pixels(p, &s, &px);
-                o = base + px.end;
-            }
+    layer l = {.p = p, .s = ek_patch_shape_of(p), .patches = scratch};
+    const int8_t *end = (const int8_t *)in[0] + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
+    l.padded = padded_depth(&l.s);
+    for (int32_t row = range->row, row_end; row < range->row_end; row = row_end) {
+        const int32_t n = row / p->out.h, first = n * p->out.h;
+        row_end = ek_min(first + p->out.h, range->row_end);
+        for (int32_t o = range->ch, base; o < range->ch_end; o = base + l.end) {
+            l.group = o / l.s.channels;
+            base = l.group * l.s.channels;
+            l.first = o - base;
+            l.end = ek_min(range->ch_end - base, l.s.channels);
+            l.image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0) + (ptrdiff_t)l.group * l.s.in_channels;
+            l.y = (int8_t *)out + ek_image_at(&p->out, n, 0, 0) + base;
+            image_rows(&l, row - first, row_end - first, range, end);
         }
     }
 }
@@ -238,5 +489,5 @@ int ek_conv2d_mve_supports(const void *params)
 size_t ek_conv2d_mve_scratch(const void *params)
 {
     const ek_patch_shape s = ek_patch_shape_of(params);
-    return (size_t)PIXELS * (size_t)padded_depth(&s);
+    return (size_t)patches_of(&s) * (size_t)padded_depth(&s);
 }

@@ -2,10 +2,9 @@
  *
  * Depthwise convolution with Helium: eight channels at a time, their products in two vectors of int32.
  */
-#include <arm_mve.h>
-
 #include "../kernels.h"
 #include "../window.h"
+#include "mve.h"
 
 #define LANES 8
 
@@ -19,14 +18,6 @@ static inline sums add_tap(sums s, int16x8_t x, int16x8_t w)
     s.even = vaddq_s32(s.even, vmullbq_int_s16(x, w));
     s.odd = vaddq_s32(s.odd, vmulltq_int_s16(x, w));
     return s;
-}
-
-static inline int32x4_t requantize(int32x4_t acc, float32x4_t multiplier, const ek_clamp *clamp)
-{
-    const float32x4_t v = vmulq_f32(vcvtq_f32_s32(acc), multiplier);
-    int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), clamp->zero);
-    q = vmaxq_s32(q, vdupq_n_s32(clamp->lo));
-    return vminq_s32(q, vdupq_n_s32(clamp->hi));
 }
 
 /* Eight channels, or with `whole` 0 those of `lanes`: what does not change from pixel to pixel. */
@@ -68,8 +59,8 @@ static block block_at(const ek_conv_params *p, int32_t channel, int32_t count)
 
 static inline __attribute__((always_inline)) void finish(const block *b, sums s, int8_t *y, int whole)
 {
-    const int32x4_t even = requantize(s.even, b->even, &b->p->clamp);
-    const int32x4_t odd = requantize(s.odd, b->odd, &b->p->clamp);
+    const int32x4_t even = ek_mve_requantize(s.even, b->even, &b->p->clamp);
+    const int32x4_t odd = ek_mve_requantize(s.odd, b->odd, &b->p->clamp);
     const int16x8_t both = vmovntq_s32(vmovnbq_s32(vdupq_n_s16(0), even), odd);
     if (whole)
         vstrbq_s16(y, both);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the Helium kernels share: functions of assembly, requantization, copies.
+ */
+#ifndef EK_MVE_H
+#define EK_MVE_H
+
+#include <arm_mve.h>
+
+#include "../kernel.h"
+
+/* A function of assembly: EK_MVE_FUNCTION("name", BODY). vmladav adds to even core registers alone, of which eight
+ * are sums; compilers keep them in memory. */
+#define EK_MVE_FUNCTION(name, body)                            \
+    __asm__("    .syntax unified\n"                            \
+            "    .thumb\n"                                     \
+            "    .section .text." name ", \"ax\", %progbits\n" \
+            "    .align 2\n"                                   \
+            "    .global " name "\n"                           \
+            "    .hidden " name "\n"                           \
+            "    .thumb_func\n"                                \
+            "    .type " name ", %function\n" name ":\n" body  \
+            "    .size " name ", . - " name "\n"               \
+            "    .text\n")
+
+/* The requantization of requant.h on integers: vcvtn rounds to nearest even and saturates to int32, and the zero
+ * point, within int8, is added with saturation. */
+static inline int32x4_t ek_mve_requantize(int32x4_t acc, float32x4_t multiplier, const ek_clamp *clamp)
+{
+    const float32x4_t v = vmulq_f32(vcvtq_f32_s32(acc), multiplier);
+    int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), clamp->zero);
+    q = vmaxq_s32(q, vdupq_n_s32(clamp->lo));
+    return vminq_s32(q, vdupq_n_s32(clamp->hi));
+}
+
+/* `count` bytes, 0 or more, not one beyond. */
+static inline void ek_mve_copy(int8_t *to, const int8_t *from, int32_t count)
+{
+    __asm__ volatile("wlstp.8 lr, %2, 2f\n"
+                     "1:\n\t"
+                     "vldrb.8 q0, [%1], #16\n\t"
+                     "vstrb.8 q0, [%0], #16\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : "+l"(to), "+l"(from)
+                     : "r"(count)
+                     : "q0", "lr", "memory");
+}
+
+static inline void ek_mve_fill(int8_t *to, int32_t value, int32_t count)
+{
+    __asm__ volatile("vdup.8 q0, %2\n\t"
+                     "wlstp.8 lr, %1, 2f\n"
+                     "1:\n\t"
+                     "vstrb.8 q0, [%0], #16\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : "+l"(to)
+                     : "r"(count), "r"(value)
+                     : "q0", "lr", "memory");
+}
+
+#endif /* EK_MVE_H */
