@@ -26,6 +26,7 @@ const char *ek_kernels_name(ek_kernels single_bit)
     case EK_KERNELS_NEON: return "neon";
     case EK_KERNELS_NEON_DOTPROD: return "neon_dotprod";
     case EK_KERNELS_NEON_I8MM: return "neon_i8mm";
+    case EK_KERNELS_CORTEXM_V6M: return "cortexm_v6m";
     case EK_KERNELS_CORTEXM_DSP: return "cortexm_dsp";
     case EK_KERNELS_CORTEXM_MVE: return "cortexm_mve";
     default: return NULL;

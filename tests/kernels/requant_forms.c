@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Both forms of requant.h on the same cases, most of them aimed at ties:
+ * Both forms of requant.h, and requant_fixed.h, on the same cases, most of them aimed at ties:
  *
  *     requant_forms SEED CASES
  *
@@ -16,6 +16,7 @@
 #include "kernels/kernel.h"
 
 int8_t integer_requantize(int32_t acc, float multiplier, const ek_clamp *clamp);
+int8_t integer_fixed(int32_t acc, float multiplier, const ek_clamp *clamp);
 int8_t integer_round(float v, const ek_clamp *clamp);
 int8_t integer_sum(int32_t a, float ma, int32_t b, float mb, const ek_clamp *clamp);
 int8_t float_requantize(int32_t acc, float multiplier, const ek_clamp *clamp);
@@ -73,6 +74,8 @@ static void requantize(int32_t acc, float multiplier)
     cases[0]++;
     if (integer_requantize(acc, multiplier, &clamp) != float_requantize(acc, multiplier, &clamp))
         fail("requantize", acc, multiplier, 0, 0, &clamp);
+    if (integer_fixed(acc, multiplier, &clamp) != float_requantize(acc, multiplier, &clamp))
+        fail("fixed", acc, multiplier, 0, 0, &clamp);
 }
 
 static void round_one(float v)

@@ -28,8 +28,12 @@ from tests.firmware.boards import ready
 
 VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e5")))
 SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
-BOARDS = {"cortexm_dsp": ["cortex-m4", "cortex-m7", "cortex-m33"], "cortexm_mve": ["cortex-m55"]}
 WITHOUT_FPU = ["cortex-m0plus", "cortex-m3"]
+BOARDS = {
+    "cortexm_v6m": WITHOUT_FPU,
+    "cortexm_dsp": ["cortex-m4", "cortex-m7", "cortex-m33"],
+    "cortexm_mve": ["cortex-m55"],
+}
 ROUNDING = ["conv2d", "depthwise", "matmul", "add", "mul", "average_pool", "prelu", "softmax", "quantize"]
 RUNS = [(name, stem, kind) for stem, kind, its_set in listed_kernels() for name in BOARDS.get(its_set, [])]
 RUNS += [(name, f"{kind}_scalar", kind) for name in WITHOUT_FPU for kind in ROUNDING]

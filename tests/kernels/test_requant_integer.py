@@ -44,19 +44,24 @@ def test_equal_on_random_and_directed_cases(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("file", "old", "new"),
     [
-        ("#define EK_PRODUCT_WINDOW (1u << (32 - 14))", "#define EK_PRODUCT_WINDOW 0u"),
-        ("#define EK_PRODUCT_WINDOW (1u << (32 - 14))", "#define EK_PRODUCT_WINDOW (1u << (32 - 20))"),
-        ("#define EK_SUM_WINDOW (255 + 3 * 64)", "#define EK_SUM_WINDOW 0"),
-        ("- 1 + odd) >> shift", "- 1 + 1 + 0 * odd) >> shift"),
-        ("rounded = 1 << 9", "rounded = 1 << 6"),
-        ("+ (1 << (k - 1))", ""),
+        ("integer", "#define EK_PRODUCT_WINDOW (1u << (32 - 14))", "#define EK_PRODUCT_WINDOW 0u"),
+        ("integer", "#define EK_PRODUCT_WINDOW (1u << (32 - 14))", "#define EK_PRODUCT_WINDOW (1u << (32 - 20))"),
+        ("integer", "#define EK_SUM_WINDOW (255 + 3 * 64)", "#define EK_SUM_WINDOW 0"),
+        ("integer", "- 1 + odd) >> shift", "- 1 + 1 + 0 * odd) >> shift"),
+        ("integer", "rounded = 1 << 9", "rounded = 1 << 6"),
+        ("integer", "+ (1 << (k - 1))", ""),
+        ("fixed", "(EK_FIXED_LOST + (1 << 14) + (1 << (EK_FIXED_BITS - 14)))", "(EK_FIXED_LOST + (1 << 13))"),
+        ("fixed", "#define EK_FIXED_LOST (1 << 14)", "#define EK_FIXED_LOST (1 << 13)"),
+        ("fixed", "((1 << 15) - 1) << f.shift", "(1 << 14) << f.shift"),
+        ("fixed", "1 << (135 - exponent)", "1 << (134 - exponent)"),
+        ("fixed", "acc + (uint32_t)f->limit > 2 * (uint32_t)f->limit", "0"),
     ],
 )
-def test_the_cases_see_errors(old: str, new: str, tmp_path: Path) -> None:
+def test_the_cases_see_errors(file: str, old: str, new: str, tmp_path: Path) -> None:
     shutil.copytree(CSRC / "kernels", tmp_path / "kernels")
-    header = tmp_path / "kernels" / "requant_integer.h"
+    header = tmp_path / "kernels" / f"requant_{file}.h"
     text = header.read_text()
     assert text.count(old) == 1
     header.write_text(text.replace(old, new))

@@ -93,6 +93,7 @@ typedef uint32_t ek_kernels;
 #define EK_KERNELS_NEON_I8MM    0x00000400u
 #define EK_KERNELS_CORTEXM_DSP  0x00010000u
 #define EK_KERNELS_CORTEXM_MVE  0x00020000u
+#define EK_KERNELS_CORTEXM_V6M  0x00040000u
 /* Copy weights into the instance's memory in the kernels' own order, where the file holds another. */
 #define EK_REPACK               0x80000000u
 
