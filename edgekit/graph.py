@@ -21,7 +21,7 @@ OPS: dict[str, str] = {
     "Conv": "x[N,H,W,C], w[O,KH,KW,C/groups], b[O] -> strides, dilations (h,w), pads (top,left,bottom,right), groups",
     "DepthwiseConv": "x[N,H,W,C], w[KH,KW,O], b[O] -> strides, dilations, pads",
     "Dense": "x[...,K], w[O,K], b[O]",
-    "MatMul": "a[...,M,K], b[...,K,N]",
+    "MatMul": "a[...,M,K], b[...,K,N] -> transposed (bool): b is [...,N,K]; False where it is left out",
     "Add": "a, b (broadcast; either may be constant)",
     "Sub": "a, b (broadcast; either may be constant)",
     "Mul": "a, b (broadcast; either may be constant)",
@@ -29,7 +29,8 @@ OPS: dict[str, str] = {
     "AveragePool": "x -> kernel, strides, dilations, pads, count_include_pad (bool)",
     "Unary": "x -> fn (name in passes.unary.FUNCTIONS), params (dict); after merging chain: (fn, params) steps; read by unary.chain",
     "PRelu": "x[...,C], slope[C]",
-    "Softmax": "x, over the last dimension",
+    "Softmax": "x, over the last dimension -> scale (a factor of x; 1 where it is left out)",
+    "LayerNorm": "x[...,C], gamma[C], beta[C], over the last dimension -> epsilon",
     "Reshape": "x -> the output value's shape",
     "Transpose": "x -> perm",
     "Slice": "x -> starts, steps (one per dimension; sizes are the output value's shape)",
@@ -37,7 +38,7 @@ OPS: dict[str, str] = {
     "Concat": "xs -> axis",
     "ResizeNearest": "x[N,H,W,C] -> rows, cols (int arrays of source indexes)",
 }
-"""Any node that computes (Conv to AveragePool, PRelu) may also carry `clip`: (lo, hi), a fused
+"""Any node that computes (Conv to AveragePool, PRelu, LayerNorm) may also carry `clip`: (lo, hi), a fused
 activation; infinities stand for an open end."""
 
 

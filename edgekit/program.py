@@ -162,6 +162,13 @@ class MatMul(Op):
 
 
 @dataclass
+class MatMulTransposed(MatMul):
+    """a[...,M,K], b[...,N,K], two activations -> y[...,M,N]."""
+
+    opcode = Opcode.MATMUL_TRANSPOSED
+
+
+@dataclass
 class Add(Op):
     """a + b, or a - b with `subtract`, broadcast to y."""
 
@@ -234,6 +241,23 @@ class Softmax(Op):
 
 
 @dataclass
+class LayerNorm(Op):
+    """Over the last dimension, of n elements.
+
+    Attributes:
+        epsilon: float32, added to the variance in units of (sx / n)^2.
+        gain, offset: float32[n], in units of the output's scale.
+    """
+
+    opcode = Opcode.LAYER_NORM
+    epsilon: np.float32
+    gain: np.ndarray
+    offset: np.ndarray
+    lo: int = -128
+    hi: int = 127
+
+
+@dataclass
 class Reshape(Op):
     """The same bytes under another shape."""
 
@@ -288,6 +312,7 @@ OP_CLASSES: dict[Opcode, type[Op]] = {
     for cls in (
         Quantize, Dequantize, Conv2D, DepthwiseConv2D, Dense, MatMul, Add, Mul, MaxPool,
         AveragePool, Lut, PRelu, Softmax, Reshape, Transpose, Slice, Pad, Concat, ResizeNearest,
+        LayerNorm, MatMulTransposed,
     )
 }  # fmt: skip
 

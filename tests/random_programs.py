@@ -17,8 +17,10 @@ from edgekit.program import (
     Dense,
     DepthwiseConv2D,
     Dequantize,
+    LayerNorm,
     Lut,
     MatMul,
+    MatMulTransposed,
     MaxPool,
     Mul,
     Op,
@@ -164,6 +166,9 @@ class Builder:
         other = self.emit(Transpose, [x], tuple(x.shape[i] for i in perm), x.quant, perm=perm)
         return self.emit(MatMul, [x, other], (*x.shape[:-1], x.shape[-2]), **self.clamp())
 
+    def matmul_transposed(self, x: Tensor) -> Tensor:
+        return self.emit(MatMulTransposed, [x, x], (*x.shape[:-1], x.shape[-2]), **self.clamp())
+
     def add(self, x: Tensor) -> Tensor:
         b = self.constant(x.shape[-1:], self.quant()) if self.rng.random() < 0.5 else x
         operands = [x, b] if self.rng.random() < 0.5 else [b, x]
@@ -194,6 +199,11 @@ class Builder:
         top = min(2**24, (2**31 - 1) // x.shape[-1])
         table = np.floor(top * np.exp(-0.1 * np.arange(256))).astype(np.uint32)
         return self.emit(Softmax, [x], x.shape, table=table, **self.clamp())
+
+    def layer_norm(self, x: Tensor) -> Tensor:
+        gain, offset = (self.rng.normal(0, 40, x.shape[-1:]).astype(np.float32) for _ in range(2))
+        epsilon = np.float32(self.rng.lognormal(0, 9))
+        return self.emit(LayerNorm, [x], x.shape, epsilon=epsilon, gain=gain, offset=offset, **self.clamp())
 
     def reshape(self, x: Tensor) -> Tensor:
         return self.emit(Reshape, [x], (1, x.size) if len(x.shape) == 4 else (1, 1, *x.shape)[-4:], x.quant)
@@ -231,12 +241,12 @@ class Builder:
     def any(self, x: Tensor) -> Tensor:
         """One random operator that takes `x` and keeps it small."""
         anything = [
-            self.dense, self.add, self.mul, self.lut, self.prelu, self.softmax, self.reshape, self.transpose,
-            self.slice, self.pad,
+            self.dense, self.add, self.mul, self.lut, self.prelu, self.softmax, self.layer_norm,
+            self.reshape, self.transpose, self.slice, self.pad,
         ]  # fmt: skip
         images = [self.conv2d, self.depthwise, self.max_pool, self.average_pool]
         if x.size < 2000:
-            anything += [self.concat, *([self.matmul] if len(x.shape) >= 2 else [])]
+            anything += [self.concat, *([self.matmul, self.matmul_transposed] if len(x.shape) >= 2 else [])]
             images.append(self.resize)
         steps: list[Callable[[Tensor], Tensor]] = anything + (2 * images if len(x.shape) == 4 else [])
         return steps[int(self.rng.integers(len(steps)))](x)
@@ -270,7 +280,8 @@ def every_operator(rng: np.random.Generator) -> Program:
     for step in (b.depthwise, b.prelu, b.resize, b.max_pool, b.average_pool, b.pad, b.slice, b.concat, b.mul, b.lut):
         y = step(y)
     y = b.add(b.reshape(b.transpose(y)))
-    y = b.matmul(y)
+    y = b.matmul_transposed(b.matmul(y))
+    y = b.layer_norm(y)
     b.output("scores", b.softmax(b.dense(y)))
     assert math.prod(y.shape) < 10**6
     return b.finish()

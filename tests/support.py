@@ -235,6 +235,17 @@ def matmul(r: Random) -> p.Program:
     return b.finish(b.op(p.MatMul, [a, c], (*batch, m, n), r.quant(about), **r.clamp()))
 
 
+def matmul_transposed(r: Random) -> p.Program:
+    b, m, k, n = Build(), r.int(1, 20), r.int(1, 50), r.int(1, 20)
+    batch = tuple(r.int(1, 3) for _ in range(r.int(0, 2)))
+    shared = r.rng.random() < 0.4
+    qa, qb = r.quant(0.1), r.quant(0.1)
+    a = b.input((*batch, m, k), qa)
+    c = b.input((*(1 for _ in batch), n, k) if shared else (*batch, n, k), qb)
+    about = float(qa.scale) * float(qb.scale) * np.sqrt(k) * 40
+    return b.finish(b.op(p.MatMulTransposed, [a, c], (*batch, m, n), r.quant(about), **r.clamp()))
+
+
 def _operands(r: Random, b: Build) -> tuple[list[str], tuple[int, ...]]:
     """Two operands that broadcast, one of them sometimes constant, and the result's shape."""
     shape = tuple(r.int(1, 9) for _ in range(r.int(1, 4)))
@@ -336,6 +347,23 @@ def softmax(r: Random) -> p.Program:
     return b.finish(b.op(p.Softmax, [b.input(shape, qx)], shape, q, table=table, **r.clamp()))
 
 
+def layer_norm(r: Random) -> p.Program:
+    """In directed cases gains and offsets are whole numbers of half steps: rows of equal values, and many rows of
+    two elements, give exact ties."""
+    b, lead = Build(), tuple(r.int(1, 5) for _ in range(r.int(0, 3)))
+    qx, qy = r.quant(0.05), r.quant(0.03)
+    n = 2 ** r.int(1, 6) if r.directed else r.int(1, 300)
+    epsilon = r.rng.choice([2.0**-96, 1e-5 * (n / float(qx.scale)) ** 2, 4.0**10])
+    if r.directed:
+        gain, offset = (r.rng.integers(-9, 10, n) / 2 * 2.0 ** r.int(-1, 4) for _ in range(2))
+    else:
+        gain = r.rng.normal(1, 0.5, n) / float(qy.scale) * (r.rng.random(n) < 0.9)
+        offset = r.rng.normal(0, 0.5, n) / float(qy.scale) * (r.rng.random(n) < 0.8)
+    x = b.input((*lead, n), qx)
+    norm = {"epsilon": np.float32(epsilon), "gain": gain.astype(np.float32), "offset": offset.astype(np.float32)}
+    return b.finish(b.op(p.LayerNorm, [x], (*lead, n), qy, **norm, **r.clamp()))
+
+
 def _moved(r: Random, b: Build) -> tuple[str, tuple[int, ...], p.Quant]:
     shape, q = tuple(r.int(1, 7) for _ in range(r.int(1, 5))), r.quant()
     return b.input(shape, q), shape, q
@@ -396,6 +424,7 @@ OPERATORS: dict[str, Callable[[Random], p.Program]] = {
     "depthwise_conv2d": depthwise_conv2d,
     "dense": dense,
     "matmul": matmul,
+    "matmul_transposed": matmul_transposed,
     "add": add,
     "mul": mul,
     "max_pool": max_pool,
@@ -404,6 +433,7 @@ OPERATORS: dict[str, Callable[[Random], p.Program]] = {
     "lut": lut,
     "prelu": prelu,
     "softmax": softmax,
+    "layer_norm": layer_norm,
     "reshape": reshape,
     "transpose": transpose,
     "slice": slice_,

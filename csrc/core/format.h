@@ -31,6 +31,7 @@
 #define EK_FORMAT_MAX_POOL_POSITIONS 4194304u
 #define EK_FORMAT_MAX_PADDED_ELEMENTS 1073741824u
 #define EK_FORMAT_MAX_SOFTMAX_ENTRY 16777216u
+#define EK_FORMAT_MAX_NORM_DEPTH 65536u
 #define EK_FORMAT_MAX_TILE_N 64u
 #define EK_FORMAT_MAX_TILE_K 16u
 #define EK_FORMAT_MAX_GAP_BITS 8u
@@ -94,6 +95,8 @@
 #define EK_OPCODE_CONCAT 18
 #define EK_OPCODE_RESIZE_NEAREST 19
 #define EK_OPCODE_CALL 20
+#define EK_OPCODE_LAYER_NORM 21
+#define EK_OPCODE_MATMUL_TRANSPOSED 22
 
 #define EK_FEATURE_INTERLEAVED_WEIGHTS 0x1u
 #define EK_FEATURE_SPARSE_WEIGHTS 0x2u
@@ -126,6 +129,8 @@
 #define EK_OPERANDS_PAD 1, 1, 0
 #define EK_OPERANDS_CONCAT 1, 255, 0
 #define EK_OPERANDS_RESIZE_NEAREST 1, 1, 0
+#define EK_OPERANDS_LAYER_NORM 1, 1, 1
+#define EK_OPERANDS_MATMUL_TRANSPOSED 2, 2, 0
 
 /* The first bytes of every file. */
 typedef struct ek_file_header {
@@ -282,6 +287,14 @@ typedef struct ek_matmul_record {
 } ek_matmul_record;
 _Static_assert(sizeof(ek_matmul_record) == 12, "ek_matmul_record");
 
+/* a[..., M, K], b[..., N, K] -> y[..., M, N]: MATMUL with the rows of b as columns of the second factor. */
+typedef struct ek_matmul_transposed_record {
+    float multiplier; /* f32(f32(sa * sb) / sy) */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_matmul_transposed_record;
+_Static_assert(sizeof(ek_matmul_transposed_record) == 12, "ek_matmul_transposed_record");
+
 /* a, b -> y with NumPy broadcasting to y; subtraction is a negative multiplier_b. */
 typedef struct ek_add_record {
     float multiplier_a; /* f32(sa / sy) */
@@ -355,6 +368,16 @@ typedef struct ek_softmax_record {
     int32_t hi; /* highest output value, at least `lo` */
 } ek_softmax_record;
 _Static_assert(sizeof(ek_softmax_record) == 16, "ek_softmax_record");
+
+/* Over the last dimension, of length n. d = n * q - sum(q); v = n * sum(q * q) - sum(q)^2; k = f32(1 / f32(sqrt(f32(f32(v) + epsilon)))); y = sat(rne(f32(f32(f32(f32(d) * k) * gain) + offset)) + zy). */
+typedef struct ek_layer_norm_record {
+    float epsilon; /* f32(eps * (n / sx)^2), a scale: from 2^-96 to 2^64 */
+    uint32_t gain; /* float32[n], f32(gamma / sy), offset in WEIGHTS; each is zero or has a scale as magnitude */
+    uint32_t offset; /* float32[n], f32(beta / sy), offset in WEIGHTS; each is zero or has a scale as magnitude */
+    int32_t lo; /* lowest output value */
+    int32_t hi; /* highest output value, at least `lo` */
+} ek_layer_norm_record;
+_Static_assert(sizeof(ek_layer_norm_record) == 20, "ek_layer_norm_record");
 
 /* Output dimension i is input dimension perm[i]. */
 typedef struct ek_transpose_record {

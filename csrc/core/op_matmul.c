@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * MATMUL: two activations.
+ * MATMUL and MATMUL_TRANSPOSED: two activations.
  */
 #include "check.h"
 #include "operator.h"
@@ -28,7 +28,10 @@ static int batches_match(const ek_model *model, const ek_tensor_record *a,
     return same || is_one_matrix(bd, batch_rank);
 }
 
-ek_status ek_check_matmul(const ek_op *op)
+/* The records of both operators are the same. */
+_Static_assert(sizeof(ek_matmul_record) == sizeof(ek_matmul_transposed_record), "one check for both");
+
+static ek_status check(const ek_op *op, int transposed)
 {
     const ek_model *model = op->model;
     const ek_matmul_record *p = ek_op_params(op);
@@ -40,19 +43,30 @@ ek_status ek_check_matmul(const ek_op *op)
         return EK_ERROR_OPERATOR;
     const uint32_t *ad = ek_dims(model, a) + a->rank - 2, *bd = ek_dims(model, b) + b->rank - 2;
     const uint32_t *yd = ek_dims(model, y) + y->rank - 2;
-    if (ad[0] != yd[0] || ad[1] != bd[0] || bd[1] != yd[1] || !batches_match(model, a, b, y))
+    if (ad[0] != yd[0] || ad[1] != bd[transposed] || bd[!transposed] != yd[1] || !batches_match(model, a, b, y))
         return EK_ERROR_OPERATOR;
     return ek_check_multiplier(p->multiplier,
                                ek_scale(model, a) * ek_scale(model, b) / ek_scale(model, y));
 }
 
-void ek_prepare_matmul(ek_builder *builder, const ek_op *op)
+ek_status ek_check_matmul(const ek_op *op)
+{
+    return check(op, 0);
+}
+
+ek_status ek_check_matmul_transposed(const ek_op *op)
+{
+    return check(op, 1);
+}
+
+static void prepare(ek_builder *builder, const ek_op *op, int transposed)
 {
     const ek_model *model = op->model;
     const ek_matmul_record *r = ek_op_params(op);
     const ek_shape a = ek_shape_of(model, ek_op_input(op, 0));
     const ek_shape b = ek_shape_of(model, ek_op_input(op, 1));
-    const int32_t m = a.dims[a.rank - 2], k = a.dims[a.rank - 1], n = b.dims[b.rank - 1];
+    const int32_t m = a.dims[a.rank - 2], k = a.dims[a.rank - 1];
+    const int32_t n = b.dims[b.rank - 1 - transposed];
     ek_matmul_params p = {
         .batch = ek_shape_size(&a) / (m * k),
         .m = m,
@@ -60,6 +74,7 @@ void ek_prepare_matmul(ek_builder *builder, const ek_op *op)
         .k = k,
         .a_batch_stride = m * k,
         .b_batch_stride = ek_shape_size(&b) == k * n ? 0 : k * n,
+        .b_transposed = transposed,
         .a_zero = ek_zero_point(model, ek_op_input(op, 0)),
         .b_zero = ek_zero_point(model, ek_op_input(op, 1)),
         .multiplier = r->multiplier,
@@ -82,4 +97,14 @@ void ek_prepare_matmul(ek_builder *builder, const ek_op *op)
         .work = (uint64_t)p.batch * (uint64_t)p.m * (uint64_t)n * (uint64_t)k,
     };
     ek_emit(builder, op, &call);
+}
+
+void ek_prepare_matmul(ek_builder *builder, const ek_op *op)
+{
+    prepare(builder, op, 0);
+}
+
+void ek_prepare_matmul_transposed(ek_builder *builder, const ek_op *op)
+{
+    prepare(builder, op, 1);
 }

@@ -53,6 +53,7 @@ typedef enum ek_kernel_kind {
     EK_KIND_LUT,        /* ek_lut_params */
     EK_KIND_PRELU,      /* ek_prelu_params */
     EK_KIND_SOFTMAX,    /* ek_softmax_params */
+    EK_KIND_LAYER_NORM, /* ek_layer_norm_params */
     EK_KIND_COPY,       /* ek_copy_params: transpose, slice, concat, reshape out of place */
     EK_KIND_PAD,        /* ek_pad_params */
     EK_KIND_RESIZE,     /* ek_resize_params */
@@ -101,11 +102,13 @@ typedef struct ek_conv_params {
     const float *multiplier;
 } ek_conv_params;
 
-/* out[b][m][n] = requantize(sum_k (a[b][m][k] - a_zero) * (b[b][k][n] - b_zero), multiplier).
+/* out[b][m][n] = requantize(sum_k (a[b][m][k] - a_zero) * (b[b][k][n] - b_zero), multiplier);
+ * transposed, the second factor is stored as b[b][n][k].
  * Rows are b * M + m, columns 1, channels n. in[0] a, in[1] b. */
 typedef struct ek_matmul_params {
     int32_t batch, m, n, k;
     int32_t a_batch_stride, b_batch_stride; /* 0 where one b serves all */
+    int32_t b_transposed;
     int32_t a_zero, b_zero;
     float multiplier;
     ek_clamp clamp;
@@ -171,6 +174,16 @@ typedef struct ek_softmax_params {
     float inverse_scale;
     ek_clamp clamp;
 } ek_softmax_params;
+
+/* d = c * x - sum(x), |d| < 2^24; v = c * sum(x * x) - sum(x)^2, v < 2^46, as c <= 2^16.
+ * out = round((d * (1 / sqrt(v + epsilon))) * gain + offset), each operation rounded to binary32.
+ * Rows all dimensions but the last, columns 1, channels the last: always whole rows. In place. */
+typedef struct ek_layer_norm_params {
+    int32_t rows, c;
+    float epsilon; /* positive */
+    const float *gain, *offset; /* [c] */
+    ek_clamp clamp;
+} ek_layer_norm_params;
 
 /* Strided copy: out[out_offset + sum(i*out_stride)] = in[in_offset + sum(i*in_stride)]. Rows run
  * over dims[0], columns and channels are 1. Strides may be negative. */

@@ -103,6 +103,14 @@ def _softmax(graph: Graph, node: Node, inputs: list[Range]) -> Range:
     return 0.0, 1.0
 
 
+def _layer_norm(graph: Graph, node: Node, inputs: list[Range]) -> Range:
+    """No element lies further from the mean of n than sqrt(n - 1) deviations."""
+    gamma, beta = (graph.constant(name) for name in node.inputs[1:])
+    assert gamma is not None and beta is not None, node.name
+    reach = np.sqrt(max(gamma.size - 1, 1)) * np.abs(gamma.astype(np.float64))
+    return float((beta - reach).min()), float((beta + reach).max())
+
+
 def _pad(graph: Graph, node: Node, inputs: list[Range]) -> Range:
     value = float(node.attrs["value"])
     return (min(inputs[0][0], value), max(inputs[0][1], value)) if np.isfinite(value) else inputs[0]
@@ -123,6 +131,7 @@ _BOUNDS: dict[str, _Bound] = {
     "PRelu": _prelu,
     "Unary": _unary,
     "Softmax": _softmax,
+    "LayerNorm": _layer_norm,
     "Pad": _pad,
     "Concat": _concat,
 }

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgekit import program as p
-from edgekit.export import conv, elementwise, io, matmul, move, pool, softmax
+from edgekit.export import conv, elementwise, io, layer_norm, matmul, move, pool, softmax
 from edgekit.export.builder import Builder, Placement
 from edgekit.format.schema import Dtype
 from edgekit.format.summary import preprocessing
@@ -25,6 +25,7 @@ SPELLINGS: dict[type[p.Op], Callable[..., None]] = {
     p.DepthwiseConv2D: conv.depthwise_conv2d,
     p.Dense: conv.dense,
     p.MatMul: matmul.matmul,
+    p.MatMulTransposed: matmul.matmul_transposed,
     p.Add: elementwise.add,
     p.Mul: elementwise.mul,
     p.Lut: elementwise.lut,
@@ -32,6 +33,7 @@ SPELLINGS: dict[type[p.Op], Callable[..., None]] = {
     p.MaxPool: pool.max_pool,
     p.AveragePool: pool.average_pool,
     p.Softmax: softmax.softmax,
+    p.LayerNorm: layer_norm.layer_norm,
     p.Reshape: move.reshape,
     p.Transpose: move.transpose,
     p.Slice: move.strided_slice,

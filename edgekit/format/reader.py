@@ -402,6 +402,13 @@ class _Reader:
         table = self._weight_array(params, "table", "<u4", 256)
         return {"table": table, **_clamp(params)}, {"inverse_scale": inverse_scale}
 
+    def _layer_norm(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
+        x = tensors[0]
+        if not x.shape:
+            raise FormatError("input has no dimension to normalize over")
+        gain, offset = (self._weight_array(params, key, "<f4", x.shape[-1]) for key in ("gain", "offset"))
+        return {"epsilon": np.float32(params["epsilon"]), "gain": gain, "offset": offset, **_clamp(params)}, {}
+
     def _reshape(self, params: np.ndarray, tensors: list[Tensor]) -> Fields:
         return {}, {}
 
@@ -490,6 +497,8 @@ _PARAMS: dict[Opcode, Callable[..., Fields]] = {
     Opcode.PAD: _Reader._pad,
     Opcode.CONCAT: _Reader._concat,
     Opcode.RESIZE_NEAREST: _Reader._resize,
+    Opcode.LAYER_NORM: _Reader._layer_norm,
+    Opcode.MATMUL_TRANSPOSED: _Reader._matmul,
 }
 _ACCUMULATES = (Opcode.CONV2D, Opcode.DEPTHWISE_CONV2D, Opcode.DENSE)
 _NUMPY = {Dtype.I8: "i1"}

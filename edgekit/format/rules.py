@@ -23,6 +23,7 @@ from edgekit.program import (
     Dense,
     DepthwiseConv2D,
     Dequantize,
+    LayerNorm,
     Lut,
     MatMul,
     MaxPool,
@@ -258,6 +259,14 @@ def _matmul(program: Program, op: MatMul, inputs: list[Tensor], y: Tensor) -> Sh
     return (*a[:-1], b[-1])
 
 
+def _matmul_transposed(program: Program, op: MatMul, inputs: list[Tensor], y: Tensor) -> Shape:
+    a, b = (t.shape for t in inputs)
+    _require(len(a) == len(b) >= 2 and a[-1] == b[-1], f"{list(a)} x {list(b)} transposed")
+    _require(a[:-2] == b[:-2] or set(b[:-2]) == {1}, f"batch dimensions {list(a[:-2])} and {list(b[:-2])}")
+    check_scale(product_multiplier(program, op), "multiplier")
+    return (*a[:-1], b[-2])
+
+
 def _broadcast(inputs: list[Tensor]) -> Shape:
     try:
         return np.broadcast_shapes(*(t.shape for t in inputs))
@@ -313,6 +322,17 @@ def _softmax(program: Program, op: Softmax, inputs: list[Tensor], y: Tensor) -> 
     fits = 1 <= top <= schema.MAX_SOFTMAX_ENTRY and top * x.shape[-1] < 2**31 and table.max() == top
     _require(bool(fits), f"table[0] = {top}, greatest {table.max()}, last dimension {x.shape[-1]}")
     check_scale(inverse_scale(program, op) / np.float32(top * x.shape[-1]), "inverse_scale over the largest sum")
+    return x.shape
+
+
+def _layer_norm(program: Program, op: LayerNorm, inputs: list[Tensor], y: Tensor) -> Shape:
+    (x,) = inputs
+    _require(len(x.shape) >= 1 and x.shape[-1] <= schema.MAX_NORM_DEPTH, f"{list(x.shape)} is normalized over 1 to {schema.MAX_NORM_DEPTH} elements")
+    _require(op.gain.shape == op.offset.shape == x.shape[-1:], "one gain and one offset per element of the last dimension are needed")
+    check_scale(op.epsilon, "epsilon")
+    for name, values in (("gain", op.gain), ("offset", op.offset)):
+        for value in values[values != 0]:
+            check_scale(abs(value), name)
     return x.shape
 
 
@@ -381,6 +401,8 @@ _SHAPES: dict[Opcode, Callable[..., Shape]] = {
     Opcode.PAD: _pad,
     Opcode.CONCAT: _concat,
     Opcode.RESIZE_NEAREST: _resize,
+    Opcode.LAYER_NORM: _layer_norm,
+    Opcode.MATMUL_TRANSPOSED: _matmul_transposed,
 }
 
 

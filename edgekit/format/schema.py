@@ -40,6 +40,7 @@ MAX_DEPTH = 2**24
 MAX_POOL_POSITIONS = 2**22
 MAX_PADDED_ELEMENTS = 2**30
 MAX_SOFTMAX_ENTRY = 2**24
+MAX_NORM_DEPTH = 2**16
 MAX_RECORDS = 65535
 
 LIMITS = {
@@ -51,6 +52,7 @@ LIMITS = {
     "MAX_POOL_POSITIONS": "positions in a pooling window; keeps its sum within int32",
     "MAX_PADDED_ELEMENTS": "rows, columns, and rows x columns x channels, of an image with its padding; keeps any position of a window, one stride beyond the padding included, within int32",
     "MAX_SOFTMAX_ENTRY": "entry of a SOFTMAX table; keeps its conversion to binary32 exact",
+    "MAX_NORM_DEPTH": "last dimension of a LAYER_NORM; keeps n * q - sum(q) below 2^24 and n * sum(q * q) below 2^46",
     "MAX_TILE_N": "rows of a tile of weights",
     "MAX_TILE_K": "columns of an INTERLEAVED tile",
     "MAX_GAP_BITS": "bits of a gap",
@@ -193,6 +195,8 @@ class Opcode(IntEnum):
     CONCAT = 18
     RESIZE_NEAREST = 19
     CALL = 20
+    LAYER_NORM = 21
+    MATMUL_TRANSPOSED = 22
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,8 @@ OPERANDS: dict[Opcode, Operands] = {
     Opcode.PAD: Operands(),
     Opcode.CONCAT: Operands(1, 255),
     Opcode.RESIZE_NEAREST: Operands(),
+    Opcode.LAYER_NORM: Operands(inplace=(0,)),
+    Opcode.MATMUL_TRANSPOSED: Operands(2, 2),
 }
 """Of every opcode that is laid out; CALL's are still to come."""
 
@@ -400,6 +406,8 @@ _ACCUMULATE = (
     Field("uint32", "multiplier", "float32 per output channel, offset in WEIGHTS"),
 )  # fmt: skip
 
+_PRODUCT = (Field("float", "multiplier", "f32(f32(sa * sb) / sy)"), *_CLAMP)
+
 OP_PARAMS: dict[Opcode, Struct] = {
     Opcode.QUANTIZE: Struct(
         "quantize_record",
@@ -443,7 +451,12 @@ OP_PARAMS: dict[Opcode, Struct] = {
     Opcode.MATMUL: Struct(
         "matmul_record",
         "a[..., M, K], b[..., K, N] -> y[..., M, N], both activations; batch dimensions are equal, or 1 in b.",
-        (Field("float", "multiplier", "f32(f32(sa * sb) / sy)"), *_CLAMP),
+        _PRODUCT,
+    ),
+    Opcode.MATMUL_TRANSPOSED: Struct(
+        "matmul_transposed_record",
+        "a[..., M, K], b[..., N, K] -> y[..., M, N]: MATMUL with the rows of b as columns of the second factor.",
+        _PRODUCT,
     ),
     Opcode.ADD: Struct(
         "add_record",
@@ -457,7 +470,7 @@ OP_PARAMS: dict[Opcode, Struct] = {
     Opcode.MUL: Struct(
         "mul_record",
         "a, b -> y with NumPy broadcasting to y.",
-        (Field("float", "multiplier", "f32(f32(sa * sb) / sy)"), *_CLAMP),
+        _PRODUCT,
     ),
     Opcode.MAX_POOL: Struct(
         "max_pool_record",
@@ -501,6 +514,18 @@ OP_PARAMS: dict[Opcode, Struct] = {
         (
             Field("uint32", "table", "uint32[256], offset in WEIGHTS; table[0] * (last dimension) below 2^31, none above table[0], at most 2^24"),
             Field("float", "inverse_scale", "f32(1 / sy)"),
+            *_CLAMP,
+        ),
+    ),
+    Opcode.LAYER_NORM: Struct(
+        "layer_norm_record",
+        "Over the last dimension, of length n. d = n * q - sum(q); v = n * sum(q * q) - sum(q)^2; "
+        "k = f32(1 / f32(sqrt(f32(f32(v) + epsilon)))); "
+        "y = sat(rne(f32(f32(f32(f32(d) * k) * gain) + offset)) + zy).",
+        (
+            Field("float", "epsilon", "f32(eps * (n / sx)^2), a scale: from 2^-96 to 2^64"),
+            Field("uint32", "gain", "float32[n], f32(gamma / sy), offset in WEIGHTS; each is zero or has a scale as magnitude"),
+            Field("uint32", "offset", "float32[n], f32(beta / sy), offset in WEIGHTS; each is zero or has a scale as magnitude"),
             *_CLAMP,
         ),
     ),

@@ -24,6 +24,7 @@ from edgekit.program import (
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
+    LayerNorm,
     Lut,
     MatMul,
     MaxPool,
@@ -338,6 +339,10 @@ class _Writer:
             **_clamp(op),
         }
 
+    def _layer_norm(self, op: LayerNorm) -> dict[str, Any]:
+        arrays = {"gain": self.pool.array(op.gain, "<f4"), "offset": self.pool.array(op.offset, "<f4")}
+        return {"epsilon": op.epsilon, **arrays, **_clamp(op)}
+
     def _transpose(self, op: Transpose) -> dict[str, Any]:
         return {"perm": _perm(op.perm)}
 
@@ -383,6 +388,8 @@ _PARAMS: dict[Opcode, Callable[..., dict[str, Any]]] = {
     Opcode.PAD: _Writer._pad,
     Opcode.CONCAT: _Writer._concat,
     Opcode.RESIZE_NEAREST: _Writer._resize,
+    Opcode.LAYER_NORM: _Writer._layer_norm,
+    Opcode.MATMUL_TRANSPOSED: _Writer._matmul,
 }
 
 _NUMPY = {Dtype.I8: "i1", Dtype.U8: "u1", Dtype.I16: "<i2", Dtype.I32: "<i4", Dtype.I64: "<i8", Dtype.F32: "<f4"}
@@ -396,7 +403,7 @@ def _perm(perm: tuple[int, ...]) -> list[int]:
     return _filled(perm, 0)
 
 
-def _clamp(op: Accumulate | MatMul | Add | Mul | AveragePool | PRelu | Softmax) -> dict[str, Any]:
+def _clamp(op: Accumulate | MatMul | Add | Mul | AveragePool | PRelu | Softmax | LayerNorm) -> dict[str, Any]:
     return {"lo": op.lo, "hi": op.hi}
 
 

@@ -15,6 +15,8 @@ from edgekit.format.schema import MAX_RANK
 from edgekit.graph import Graph, Port
 from edgekit.importer.check import opset_of
 from edgekit.importer.context import Context, OnnxNode
+from edgekit.importer.handlers.norm import give_layer_norm
+from edgekit.importer.patterns import LayerNormPattern, layer_norms
 from edgekit.importer.registry import HANDLERS, Unsupported, opset_range
 from edgekit.importer.simplify import tensor_shapes
 
@@ -44,9 +46,8 @@ REMEDIES: dict[str, str] = {
     "NonMaxSuppression": OUTSIDE,
     "LogSoftmax": "use Softmax, or end the model at the logits",
     "ConvTranspose": "use Resize (nearest) and Conv",
-    "LayerNormalization": "use BatchNormalization",
-    "InstanceNormalization": "use BatchNormalization",
-    "GroupNormalization": "use BatchNormalization",
+    "InstanceNormalization": "use BatchNormalization or LayerNormalization",
+    "GroupNormalization": "use BatchNormalization or LayerNormalization",
     "LRN": "use BatchNormalization",
 }
 DEFAULT_REMEDY = "express it with the operators of docs/OPERATORS.md"
@@ -108,8 +109,13 @@ class _Builder:
                 )
             self.ctx.add_input(port.name)
             graph.inputs.append(Port(port.name, self.shapes[port.name], port.name))
-        for proto in self.model.graph.node:
-            self._convert(proto)
+        found = layer_norms(self.model.graph, self.ctx, self.shapes)
+        inside = {i for pattern in found.values() for i in pattern.nodes}
+        for i, proto in enumerate(self.model.graph.node):
+            if i in found:
+                self._normalize(proto, found[i])
+            elif i not in inside:
+                self._convert(proto)
         if self.problems:
             raise ModelError(self._message())
         for port in self.model.graph.output:
@@ -136,6 +142,17 @@ class _Builder:
             if output in self.shapes and not self.ctx.placeholder(output):
                 # What reads it cannot be judged; the reason it is missing has been reported.
                 del self.shapes[output]
+
+    def _normalize(self, last: onnx.NodeProto, pattern: LayerNormPattern) -> None:
+        """Emits one LayerNorm for nodes that spell it; it carries the name of the last of them."""
+        self.ctx.begin(OnnxNode.of(last, self.opset))
+        try:
+            give_layer_norm(
+                self.ctx, last.output[0], pattern.x, pattern.normalized, pattern.gamma, pattern.beta, pattern.epsilon
+            )
+        except Unsupported as problem:
+            self._report(last, problem)
+            self.ctx.placeholder(last.output[0])
 
     def _reachable(self, proto: onnx.NodeProto, outputs: list[str]) -> bool:
         """Whether all that the handler needs is known; without a handler the node is reported."""

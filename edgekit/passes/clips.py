@@ -10,7 +10,7 @@ from edgekit.passes import unary
 from edgekit.passes.bounds import Range, known_ranges
 from edgekit.passes.edit import Editor
 
-_CLAMPING = ("Conv", "DepthwiseConv", "Dense", "MatMul", "Add", "Sub", "Mul", "AveragePool", "PRelu")
+_CLAMPING = ("Conv", "DepthwiseConv", "Dense", "MatMul", "Add", "Sub", "Mul", "AveragePool", "PRelu", "LayerNorm")
 
 
 def fuse(edit: Editor) -> bool:

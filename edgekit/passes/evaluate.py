@@ -124,9 +124,22 @@ def _average_pool(node: Node, arrays: list[np.ndarray], shape: Shape) -> np.ndar
     return total / windows(padded, counted, node.attrs["kernel"], shape, 0.0).sum(axis=(3, 4))
 
 
+def _matmul(node: Node, arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
+    a, b = arrays
+    return a @ (np.swapaxes(b, -1, -2) if node.attrs.get("transposed") else b)
+
+
 def _softmax(node: Node, arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
-    e = np.exp(arrays[0] - arrays[0].max(axis=-1, keepdims=True))
+    x = arrays[0] * arrays[0].dtype.type(node.attrs.get("scale", 1.0))
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def _layer_norm(node: Node, arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
+    x, gamma, beta = arrays
+    d = x - x.mean(axis=-1, keepdims=True)
+    variance = (d * d).mean(axis=-1, keepdims=True)
+    return d / np.sqrt(variance + d.dtype.type(node.attrs["epsilon"])) * gamma + beta
 
 
 def _slice(node: Node, arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
@@ -143,7 +156,7 @@ OPERATORS: dict[str, Operator] = {
     "Conv": _conv,
     "DepthwiseConv": _depthwise_conv,
     "Dense": _dense,
-    "MatMul": lambda node, arrays, shape: arrays[0] @ arrays[1],
+    "MatMul": _matmul,
     "Add": lambda node, arrays, shape: arrays[0] + arrays[1],
     "Sub": lambda node, arrays, shape: arrays[0] - arrays[1],
     "Mul": lambda node, arrays, shape: arrays[0] * arrays[1],
@@ -152,6 +165,7 @@ OPERATORS: dict[str, Operator] = {
     "Unary": lambda node, arrays, shape: unary.apply(node, arrays[0]),
     "PRelu": lambda node, arrays, shape: np.where(arrays[0] >= 0, arrays[0], arrays[0] * arrays[1]),
     "Softmax": _softmax,
+    "LayerNorm": _layer_norm,
     "Reshape": lambda node, arrays, shape: arrays[0].reshape(shape),
     "Transpose": lambda node, arrays, shape: arrays[0].transpose(node.attrs["perm"]),
     "Slice": _slice,

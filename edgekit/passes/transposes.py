@@ -16,7 +16,7 @@ from edgekit.graph import Node
 from edgekit.passes import dead_code
 from edgekit.passes.edit import Editor, Perm, Shape, inverse, moves_only_units, transposed_source
 
-_ONE_INPUT = ("Unary", "Slice", "Pad", "PRelu", "Softmax", "Dense")
+_ONE_INPUT = ("Unary", "Slice", "Pad", "PRelu", "Softmax", "LayerNorm", "Dense")
 _MANY_INPUTS = ("Add", "Sub", "Mul", "Concat")
 
 
@@ -111,7 +111,7 @@ def _behind(edit: Editor, node: Node, only: Perm | None = None) -> bool:
 def _sink_one(edit: Editor, node: Node, transpose: Node) -> bool:
     perm: Perm = transpose.attrs["perm"]
     rank = len(perm)
-    if node.op in ("PRelu", "Softmax", "Dense") and perm[-1] != rank - 1:
+    if node.op in ("PRelu", "Softmax", "LayerNorm", "Dense") and perm[-1] != rank - 1:
         return False
     if len(edit.shape(node.outputs[0])) != rank:
         return False

@@ -19,8 +19,10 @@ from edgekit.program import (
     Dense,
     DepthwiseConv2D,
     Dequantize,
+    LayerNorm,
     Lut,
     MatMul,
+    MatMulTransposed,
     MaxPool,
     Mul,
     Op,
@@ -41,7 +43,7 @@ from edgekit.program import (
     product_multiplier,
     sum_multipliers,
 )
-from edgekit.reference import add, conv, dense, io, lut, matmul, move, mul, pool, prelu, softmax
+from edgekit.reference import add, conv, dense, io, layer_norm, lut, matmul, move, mul, pool, prelu, softmax
 
 Arrays = dict[str, np.ndarray]
 Step = Callable[..., np.ndarray]
@@ -228,6 +230,11 @@ def _matmul(program: Program, op: MatMul, a: np.ndarray, b: np.ndarray) -> np.nd
     return matmul.matmul(a, b, product_multiplier(program, op), **_binary(program, op))
 
 
+@_step(MatMulTransposed)
+def _matmul_transposed(program: Program, op: MatMulTransposed, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return _matmul(program, op, a, np.swapaxes(b, -1, -2))
+
+
 @_step(Add)
 def _add(program: Program, op: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a_multiplier, b_multiplier = sum_multipliers(program, op)
@@ -299,6 +306,12 @@ def _prelu(program: Program, op: PRelu, x: np.ndarray) -> np.ndarray:
 def _softmax(program: Program, op: Softmax, x: np.ndarray) -> np.ndarray:
     zero = _y(program, op).zero_point
     return softmax.softmax(x, op.table, inverse_scale(program, op), y_zero=zero, lo=op.lo, hi=op.hi)
+
+
+@_step(LayerNorm)
+def _layer_norm(program: Program, op: LayerNorm, x: np.ndarray) -> np.ndarray:
+    zero = _y(program, op).zero_point
+    return layer_norm.layer_norm(x, op.epsilon, op.gain, op.offset, y_zero=zero, lo=op.lo, hi=op.hi)
 
 
 @_step(Reshape)

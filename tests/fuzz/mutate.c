@@ -759,6 +759,13 @@ static void fit_shapes(const model *m)
                 y[yt->rank - 1] = w[xt->rank - 1];
             }
             break;
+        case EK_OPCODE_MATMUL_TRANSPOSED:
+            if (w != NULL && xt->rank >= 2 && input_of(m, &o, 1)->rank == xt->rank) {
+                memmove(y, x, (xt->rank - 1u) * sizeof *y);
+                w[xt->rank - 1] = x[xt->rank - 1];
+                y[yt->rank - 1] = w[xt->rank - 2];
+            }
+            break;
         case EK_OPCODE_MAX_POOL:
         case EK_OPCODE_AVERAGE_POOL:
             if (xt->rank == 4) {
@@ -770,6 +777,7 @@ static void fit_shapes(const model *m)
         case EK_OPCODE_LUT:
         case EK_OPCODE_PRELU:
         case EK_OPCODE_SOFTMAX:
+        case EK_OPCODE_LAYER_NORM:
             memmove(y, x, xt->rank * sizeof *y);
             break;
         case EK_OPCODE_ADD:
@@ -1002,8 +1010,9 @@ static void fit_multipliers(const model *m)
                 ((ek_add_record *)o.params)->multiplier_b < 0 ? -(b / y) : b / y;
             break;
         case EK_OPCODE_MUL:
-        case EK_OPCODE_MATMUL: {
-            const float product = a * b / y; /* the first field of both */
+        case EK_OPCODE_MATMUL:
+        case EK_OPCODE_MATMUL_TRANSPOSED: {
+            const float product = a * b / y; /* the first field of all three */
             memcpy(o.params, &product, sizeof product);
             break;
         }

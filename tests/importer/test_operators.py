@@ -307,6 +307,21 @@ def test_softmax(tmp_path: Path, axis: int | None, opset: int) -> None:
     check(tmp_path, "Softmax", {"x": [2, 3, 5]}, opset=opset, **attrs)
 
 
+@pytest.mark.parametrize("axis, bias", [(-1, True), (2, False), (1, True), (-3, True)])
+def test_layer_normalization(tmp_path: Path, axis: int, bias: bool) -> None:
+    shape = [2, 3, 4, 5][axis:]
+    constants = {"scale": random(*shape)} | ({"bias": random(*shape, seed=1)} if bias else {})
+    imported = check(tmp_path, "LayerNormalization", {"x": [2, 3, 4, 5]}, constants, axis=axis, epsilon=1e-3)
+    assert ops(imported).count("LayerNorm") == 1
+
+
+def test_layer_normalization_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="scale is computed at run time"):
+        check(tmp_path, "LayerNormalization", {"x": [2, 5], "scale": [5]})
+    with pytest.raises(ModelError, match="Mean and InvStdDev are used"):
+        check(tmp_path, "LayerNormalization", {"x": [2, 5]}, {"scale": random(5)}, outs=["y", "mean"])
+
+
 @pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [1], [0, 2], [1, 3], None, [3]], ids=str)
 @pytest.mark.parametrize("keepdims", [0, 1])

@@ -276,7 +276,7 @@ def matmul(rng: Rng, directed: bool) -> Case:
     """Product of two activations; directed: few non-zero factors and a multiplier that makes ties."""
     batch, m, n = int(pick(rng, 1, 1, 2, 5)), int(rng.choice(EDGES)), int(rng.choice(EDGES))
     k = int(pick(rng, *EDGES, 200, 1, 2))
-    shared = rng.random() < 0.3
+    shared, transposed = rng.random() < 0.3, rng.random() < 0.4
     a_zero, b_zero = zero_point(rng), zero_point(rng)
     a, b = int8(rng, batch * m * k), int8(rng, (1 if shared else batch) * k * n)
     if directed:
@@ -292,6 +292,7 @@ def matmul(rng: Rng, directed: bool) -> Case:
         struct="matmul",
         fields={
             "batch": batch, "m": m, "n": n, "k": k, "a_batch_stride": m * k, "b_batch_stride": 0 if shared else k * n,
+            "b_transposed": int(transposed),
             "a_zero": a_zero, "b_zero": b_zero, "multiplier": float(multiplier[0]), "clamp": clamp(rng),
         },
         inputs=[a, b],
@@ -448,6 +449,36 @@ def softmax(rng: Rng, directed: bool) -> Case:
         struct="softmax",
         fields={"rows": rows, "c": c, "inverse_scale": inverse, "clamp": clamp(rng)},
         arrays={"table": table.astype(np.uint32)},
+        inputs=[x],
+        output=any_output(rng, x.size) if in_place is None else x,
+        range=(first, end, 0, 1, 0, c),
+        values=(end - first) * c,
+        in_place=in_place,
+    )
+
+
+def layer_norm(rng: Rng, directed: bool) -> Case:
+    """Layer norm; directed: rows of few values, gains and offsets of half steps, whose sums are ties; one in ten rows
+    is constant, and now and then a row is as long as the format allows."""
+    c = int(pick(rng, *EDGES, 100, 192, 512, 1000, 65536 if rng.random() < 0.1 else 2))
+    rows = int(rng.integers(1, max(2, 50_000 // c)))
+    x = int8(rng, rows * c).reshape(rows, c)
+    if directed:
+        step = 2 ** rng.integers(0, 4)
+        x = (x // 64 * step).astype(np.int8)
+        gain, offset = (rng.integers(-300, 301, c) / 2 for _ in range(2))
+        epsilon = float(pick(rng, 2.0**-96, 2.0**-20, 2.0**64))
+    else:
+        gain, offset = rng.normal(0, 1, (2, c)) * rng.lognormal(3, 1) * (rng.random((2, c)) < 0.9)
+        epsilon = float(np.float32(c * c * rng.lognormal(0, 5)))
+    x[rng.random(rows) < 0.1] = zero_point(rng)
+    x = x.reshape(-1)
+    in_place = pick(rng, None, 0)
+    first, end = interval(rng, rows)
+    return Case(
+        struct="layer_norm",
+        fields={"rows": rows, "c": c, "epsilon": epsilon, "clamp": clamp(rng)},
+        arrays={"gain": gain.astype(np.float32), "offset": offset.astype(np.float32)},
         inputs=[x],
         output=any_output(rng, x.size) if in_place is None else x,
         range=(first, end, 0, 1, 0, c),
@@ -680,8 +711,8 @@ def raw(rng: Rng, directed: bool) -> Case:
 GENERATORS: dict[str, Callable[[Rng, bool], Case]] = {
     f.__name__: f
     for f in (
-        conv2d, depthwise, matmul, add, mul, max_pool, average_pool, lut, prelu, softmax, copy, pad, resize, quantize,
-        dequantize, raw,
+        conv2d, depthwise, matmul, add, mul, max_pool, average_pool, lut, prelu, softmax, layer_norm, copy, pad, resize,
+        quantize, dequantize, raw,
     )
 }  # fmt: skip
 

@@ -34,7 +34,7 @@ BOARDS = {
     "cortexm_dsp": ["cortex-m4", "cortex-m7", "cortex-m33"],
     "cortexm_mve": ["cortex-m55"],
 }
-ROUNDING = ["conv2d", "depthwise", "matmul", "add", "mul", "average_pool", "prelu", "softmax", "quantize"]
+ROUNDING = ["conv2d", "depthwise", "matmul", "add", "mul", "average_pool", "prelu", "softmax", "layer_norm", "quantize"]
 RUNS = [(name, stem, kind) for stem, kind, its_set in listed_kernels() for name in BOARDS.get(its_set, [])]
 RUNS += [(name, f"{kind}_scalar", kind) for name in WITHOUT_FPU for kind in ROUNDING]
 POOL_BYTES = 3 << 19

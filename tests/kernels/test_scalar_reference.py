@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgekit import reference as ref
-from edgekit.reference import add, conv, io, lut, matmul, move, mul, pool, prelu, softmax
+from edgekit.reference import add, conv, io, layer_norm, lut, matmul, move, mul, pool, prelu, softmax
 from kernels.cases import GENERATORS, case
 from kernels.harness import Case, Kernel, Machine, compare, isolated
 
@@ -99,7 +99,8 @@ def depthwise_reference(c: Case) -> np.ndarray:
 def matmul_reference(c: Case) -> np.ndarray:
     f = c.fields
     a = c.inputs[0].reshape(f["batch"], f["m"], f["k"])
-    b = c.inputs[1].reshape(-1, f["k"], f["n"])
+    b = c.inputs[1].reshape((-1, f["n"], f["k"]) if f["b_transposed"] else (-1, f["k"], f["n"]))
+    b = b.swapaxes(1, 2) if f["b_transposed"] else b
     y = matmul.matmul(a, b, np.float32(f["multiplier"]), a_zero=f["a_zero"], b_zero=f["b_zero"], **clamp(f))
     return put_rows(c, y)
 
@@ -138,6 +139,12 @@ def softmax_reference(c: Case) -> np.ndarray:
     f = c.fields
     x = c.inputs[0].reshape(f["rows"], f["c"])
     return put_rows(c, softmax.softmax(x, c.arrays["table"], np.float32(f["inverse_scale"]), **clamp(f)))
+
+
+def layer_norm_reference(c: Case) -> np.ndarray:
+    f = c.fields
+    x = c.inputs[0].reshape(f["rows"], f["c"])
+    return put_rows(c, layer_norm.layer_norm(x, np.float32(f["epsilon"]), c.arrays["gain"], c.arrays["offset"], **clamp(f)))
 
 
 def max_pool_reference(c: Case) -> np.ndarray:

@@ -81,6 +81,13 @@ def real_average(program: p.Program, op: p.AveragePool, x: np.ndarray) -> np.nda
         return total / n[:, :, None]
 
 
+def real_layer_norm(program: p.Program, op: p.LayerNorm, x: np.ndarray) -> np.ndarray:
+    sx, sy = (np.float64(program.tensors[n].quant.scale) for n in (*op.inputs, *op.outputs))
+    epsilon = np.float64(op.epsilon) * (sx / x.shape[-1]) ** 2
+    normal = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
+    return (normal * op.gain + op.offset) * sy
+
+
 def real(program: p.Program, op: p.Op, xs: list[np.ndarray]) -> np.ndarray:
     """The operator over the reals."""
     if isinstance(op, p.Accumulate):
@@ -91,6 +98,10 @@ def real(program: p.Program, op: p.Op, xs: list[np.ndarray]) -> np.ndarray:
         return np.where(xs[0] >= 0, xs[0], xs[0] * op.slope.astype(np.float64))
     if isinstance(op, p.Softmax):
         return real_softmax(xs[0], axis=-1)
+    if isinstance(op, p.LayerNorm):
+        return real_layer_norm(program, op, xs[0])
+    if isinstance(op, p.MatMulTransposed):
+        return xs[0] @ np.swapaxes(xs[1], -1, -2)
     if isinstance(op, p.MatMul):
         return xs[0] @ xs[1]
     if isinstance(op, p.Mul):
@@ -107,12 +118,14 @@ def real(program: p.Program, op: p.Op, xs: list[np.ndarray]) -> np.ndarray:
         "depthwise_conv2d",
         "dense",
         "matmul",
+        "matmul_transposed",
         "add",
         "mul",
         "average_pool",
         "global_average_pool",
         "prelu",
         "softmax",
+        "layer_norm",
     ],
 )
 def test_within_one_step(operator: str, seed: int) -> None:

@@ -81,6 +81,13 @@ INLINE void block(const ek_matmul_params *p, const requant *r, const int16_t *a,
                    count);
 }
 
+/* Its rows of b are steps through k. */
+int ek_matmul_neon_supports(const void *params)
+{
+    const ek_matmul_params *p = params;
+    return !p->b_transposed;
+}
+
 size_t ek_matmul_neon_scratch(const void *params)
 {
     const ek_matmul_params *p = params;

@@ -54,6 +54,13 @@ static inline __attribute__((always_inline)) void block(const int rows, const ek
     }
 }
 
+/* Its rows of b are steps through k. */
+int VECTOR_NAME_WITH(ek_matmul, supports)(const void *params)
+{
+    const ek_matmul_params *p = params;
+    return !p->b_transposed;
+}
+
 size_t VECTOR_NAME_WITH(ek_matmul, scratch)(const void *params)
 {
     const ek_matmul_params *p = params;

@@ -31,7 +31,7 @@ def _reduce(ctx: Context, node: OnnxNode, op: str, axes_input_since: int, **more
     """[reduced..., kept...] -> a pool over [1, H, W, kept]; space of an NCHW image stays an image."""
     x, y = node.inputs[0], node.output
     shape = ctx.shape(x)
-    axes = _axes(ctx, node, len(shape), axes_input_since)
+    axes = reduced_axes(ctx, node, len(shape), axes_input_since)
     if not axes:
         ctx.alias(y, ctx.take(x, shape=ctx.shape(y)))
         return
@@ -54,7 +54,12 @@ def _reduce(ctx: Context, node: OnnxNode, op: str, axes_input_since: int, **more
         ctx.give(y, op, [pooled], attrs, perm=back, shape=result)
 
 
-def _axes(ctx: Context, node: OnnxNode, rank: int, input_since: int) -> list[int]:
+def reduced_axes(ctx: Context, node: OnnxNode, rank: int, input_since: int) -> list[int]:
+    """The axes of a reduction, sorted and not negative.
+
+    Args:
+        input_since: the opset since which they are an input, not an attribute.
+    """
     if node.opset >= input_since:
         data = None if node.input(1) is None else ctx.require_constant(node.inputs[1], "axes")
         axes = [] if data is None else [int(a) for a in data.reshape(-1)]

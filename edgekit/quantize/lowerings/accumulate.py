@@ -8,7 +8,7 @@ import numpy as np
 from edgekit.calibrate.patches import grouped_rows
 from edgekit.errors import ModelError
 from edgekit.graph import Node
-from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul
+from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul, MatMulTransposed
 from edgekit.quantize import scales
 from edgekit.quantize.lowering import Lowering, lowers
 from edgekit.quantize.rounding import OutputRounding, nearest
@@ -98,7 +98,8 @@ def matmul(low: Lowering, node: Node) -> None:
     multiplier = np.float32(a.scale * b.scale) / y.scale
     low.check_multipliers(node, multiplier, reach)
     inputs = [low.operand(i) for i in node.inputs]
-    low.emit(MatMul(node.name, inputs, [low.result(node)], *low.clamp(node, y)))
+    cls = MatMulTransposed if node.attrs.get("transposed") else MatMul
+    low.emit(cls(node.name, inputs, [low.result(node)], *low.clamp(node, y)))
 
 
 def quantize_layer(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:

@@ -28,7 +28,8 @@ def softmax(low: Lowering, node: Node) -> None:
     x = low.quant(node.inputs[0])
     length = low.graph.values[node.inputs[0]].shape[-1]
     one = min((2**31 - 1) // max(length, 1), _SOFTMAX_ONE)
-    table = np.rint(one * np.exp(-float(x.scale) * np.arange(256))).astype(np.uint32)
+    step = float(x.scale) * float(node.attrs.get("scale", 1.0))
+    table = np.rint(one * np.exp(-step * np.arange(256))).astype(np.uint32)
     lo, hi = low.clamp(node, low.quant(node.outputs[0]))
     low.emit(Softmax(node.name, [low.operand(node.inputs[0])], [low.result(node)], table, lo, hi))
 
