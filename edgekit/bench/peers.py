@@ -24,7 +24,7 @@ def open_edgekit(path: Path, threads: int, kernels: str) -> Run:
     model = Model(path)
     runner = model.bind(threads, kernels)
     for port in model.inputs:
-        runner.inputs[port.name][...] = _noise(port.shape, port.dtype)
+        runner.inputs[port.name][...] = noise(port.shape, port.dtype)
     return runner
 
 
@@ -41,7 +41,7 @@ def open_onnxruntime(path: Path, threads: int) -> Run:
     held = []  # the binding does not own its inputs
     for port in session.get_inputs():
         shape = tuple(n if isinstance(n, int) else 1 for n in port.shape)
-        held.append(_noise(shape, np.dtype(_onnx_dtype(port.type))))
+        held.append(noise(shape, np.dtype(_onnx_dtype(port.type))))
         binding.bind_cpu_input(port.name, held[-1])
     for port in session.get_outputs():
         binding.bind_output(port.name)
@@ -63,7 +63,7 @@ def open_litert(path: Path, threads: int) -> Run:
         raise InputError(f"{path}: LiteRT refuses the model: {first_line(error)}") from error
     interpreter.allocate_tensors()
     for port in interpreter.get_input_details():
-        interpreter.set_tensor(port["index"], _noise(tuple(port["shape"]), np.dtype(port["dtype"])))
+        interpreter.set_tensor(port["index"], noise(tuple(port["shape"]), np.dtype(port["dtype"])))
     return interpreter.invoke
 
 
@@ -103,7 +103,7 @@ def _onnx_dtype(text: str) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def _noise(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def noise(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     rng = np.random.default_rng(SEED)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
