@@ -45,7 +45,7 @@ def prepare(model: Path, samples: dict[str, np.ndarray], folder: Path, recipe: s
                 }
             )
         )
-        _tools.mnnquant(str(floating), str(path), str(config))
+        _tools.mnnquant(["mnnquant", str(floating), str(path), str(config)])
     floating.unlink()
     if not path.exists():
         raise ValueError("mnnquant made no model")
