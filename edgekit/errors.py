@@ -5,7 +5,8 @@
     ├── InputError        something the user gave cannot be used: file, node, field, remedy
     │   ├── ModelError    the ONNX model
     │   ├── FormatError   the .ekm file
-    │   └── DataError     calibration, test or input data
+    │   ├── DataError     calibration, test or input data
+    │   └── BoardError    a remote board
     └── CheckError        a check did not hold
 
 The command line prints the message of an `InputError` as one line and exits with 2, that
@@ -34,6 +35,10 @@ class FormatError(InputError):
 
 class DataError(InputError):
     """Calibration, test or input data does not fit the model."""
+
+
+class BoardError(InputError):
+    """A remote board cannot be reached or used, or the connection to it was lost."""
 
 
 class CheckError(EdgekitError):

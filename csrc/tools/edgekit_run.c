@@ -7,6 +7,7 @@
 #include "edgekit/edgekit.h"
 #include "edgekit/edgekit_cpu.h"
 #include "edgekit/edgekit_threads.h"
+#include "serve_stdio.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 static const char usage[] =
     "usage: edgekit-run MODEL.ekm --input FILE... [options]\n"
+    "       edgekit-run --serve\n"
     "\n"
     "Each --input is the next input of the model: a .npy file, or raw bytes, in the input's own\n"
     "layout: float32, or the model's int8 or raw 8-bit data. Samples follow each other.\n"
@@ -32,6 +34,7 @@ static const char usage[] =
     "  --repeat N       run everything N times and print the time of a sample\n"
     "  --digest         print CRC-32s: of each operator's results, and of each output\n"
     "  --info           print the model's inputs and outputs, and its memory\n"
+    "  --serve          be driven through standard input and output by edgekit on another machine\n"
     "\n"
     "example: edgekit-run digits.ekm --input digits.npy --digest\n";
 
@@ -440,6 +443,8 @@ static void create(session *s, const options *o, ek_kernels kernels, ek_threads 
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && !strcmp(argv[1], "--serve"))
+        return serve_stdio();
     const options o = parse(argc, argv);
     session s = {0};
     const ek_kernels kernels = parse_kernels(o.kernels) | (o.repack ? EK_REPACK : 0);

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
@@ -25,7 +25,7 @@ from edgekit.errors import InputError
 from edgekit.sources import source_root
 
 KEPT = 6
-"""Builds of one target, toolchain and goal that stay; with another, the oldest goes."""
+"""Builds of one name that stay; with another, the oldest goes."""
 DIGESTS = "SHA256SUMS"
 """Of the other files of a build, as `sha256sum` writes them."""
 _UNFINISHED = ".build-"
@@ -55,8 +55,25 @@ def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Itera
         EdgekitError: the build fails.
         InputError: the cache cannot be written.
     """
-    stem = f"{goal}-{target.name}-{toolchain.name}"
-    folder = cache_folder() / f"{stem}-{_digest(target, toolchain, sources)[:16]}"
+
+    def make(product: Path) -> None:
+        objects = product.with_name("build")
+        scons(goal, f"target={target.name}", f"toolchain={toolchain.name}", f"build_dir={objects}", f"install_dir={product}")
+
+    return cached(f"{goal}-{target.name}-{toolchain.name}", _parts(target, toolchain, sources), make)
+
+
+def cached(stem: str, parts: Iterable[bytes], make: Callable[[Path], None]) -> Path:
+    """The folder of the cache that was made from `parts`; made now where there is none, or it was damaged.
+
+    Args:
+        stem: of its name; of the folders with the same one, the last `KEPT` stay.
+        make: fills the folder that it is given, which is empty; what it leaves beside it is removed.
+
+    Raises:
+        InputError: the cache cannot be written.
+    """
+    folder = cache_folder() / f"{stem}-{_digest(parts)[:16]}"
     if _whole(folder):
         with suppress(OSError):  # somebody else's
             folder.touch()
@@ -66,7 +83,7 @@ def cached_build(target: Target, toolchain: Toolchain, goal: str, sources: Itera
         with _lock(folder.parent / ".lock"):
             if not _whole(folder):
                 _remove_left_over(folder)
-                _build(target, toolchain, goal, folder)
+                _fill(folder, make)
                 _drop_oldest(stem)
     except OSError as error:
         raise cannot_write(folder.parent, error) from error
@@ -78,11 +95,12 @@ def cannot_write(folder: Path, error: OSError) -> InputError:
     return InputError(f"{error.filename or folder}: {error.strerror or error}; set EDGEKIT_CACHE to a folder that can be written")
 
 
-def _build(target: Target, toolchain: Toolchain, goal: str, folder: Path) -> None:
+def _fill(folder: Path, make: Callable[[Path], None]) -> None:
     """Fills `folder` at once, so that it is never seen half full."""
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder.parent) as work:
         product = Path(work) / "product"
-        scons(goal, f"target={target.name}", f"toolchain={toolchain.name}", f"build_dir={work}/build", f"install_dir={product}")
+        product.mkdir()
+        make(product)
         (product / DIGESTS).write_text(_digests(product), encoding="utf-8")
         product.rename(folder)
 
@@ -119,22 +137,29 @@ def _drop_oldest(stem: str) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process at a time: each uses all processors."""
+    """One process at a time: builds use all processors."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _digest(target: Target, toolchain: Toolchain, extra: Iterable[Path]) -> str:
-    """Of everything that a build depends on."""
+def _parts(target: Target, toolchain: Toolchain, extra: Iterable[Path]) -> Iterator[bytes]:
+    """Everything that a build depends on."""
     root = source_root()
     files = [root / "SConstruct", root / "targets" / f"{target.name}.toml", *extra]
     files += sorted(path for path in (root / "csrc").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    digest = hashlib.sha256(_version(toolchain).encode())
+    yield _version(toolchain).encode()
     for path in files:
-        content = path.read_bytes()
-        digest.update(f"{path.name}\0{len(content)}\0".encode())
-        digest.update(content)
+        yield path.name.encode()
+        yield path.read_bytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 of the parts and where each ends."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
     return digest.hexdigest()
 
 

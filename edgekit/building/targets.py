@@ -17,6 +17,7 @@ A description says:
     emulator      the command before a program of the target
     verify        kernel set -> processor of the emulator on which `edgekit verify` runs it; one that has
                   nothing newer, where the emulator knows such a one
+    machines      what `uname -m` says on boards that get this target's runtime
     memory        without operating system: `flash` and `ram`, each with `origin` and `bytes`
 """
 
@@ -39,7 +40,7 @@ else:
 ZIG_INSTALL = "pip install 'edgekit[cross]'"
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _REQUIRED = {"description": str, "arch": str, "system": str, "kernels": list, "toolchains": list}
-_OPTIONAL = {"cpu": str, "packing": str, "emulator": list, "verify": dict, "memory": dict}
+_OPTIONAL = {"cpu": str, "packing": str, "emulator": list, "verify": dict, "machines": list, "memory": dict}
 _TOOLCHAIN = {
     "name": str, "prefix": str, "target": str, "program_target": str, "cc": str, "cxx": str, "ar": str,
     "flags": list, "packages": list,
@@ -112,6 +113,7 @@ class Target:
     toolchains: tuple[Toolchain, ...]
     emulator: tuple[str, ...]
     verify: dict[str, str] = field(default_factory=dict)
+    machines: tuple[str, ...] = ()
     memory: dict[str, Memory] = field(default_factory=dict)
 
     def toolchain(self, name: str | None = None, path: str | None = None) -> Toolchain:
@@ -175,6 +177,7 @@ def read_target(root: Path, name: str) -> Target:
         toolchains=tuple(_toolchain(tools, entry["system"]) for tools in entry["toolchains"]),
         emulator=tuple(entry.get("emulator", ())),
         verify={kernel_set: cpu for kernel_set, cpu in entry.get("verify", {}).items() if kernel_set in kernels},
+        machines=tuple(entry.get("machines", ())),
         memory={region: Memory(**fields) for region, fields in entry.get("memory", {}).items()},
     )
 

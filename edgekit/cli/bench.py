@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ def command(
         typer.Option("--vs", metavar="LIST", help="Peers in the same run: onnxruntime[:FILE.onnx],litert:FILE.tflite."),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each operator.")] = False,
+    on: options.On = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=3600, help="Measuring time for each engine.")] = 1.0,
     json: options.Json = False,
 ) -> None:
@@ -34,6 +36,9 @@ def command(
 
     if profile and model.suffix != ".ekm":
         raise InputError(f"{model}: --profile shows the operators of a .ekm")
+    if on is not None:
+        _on_board(on, model, threads, kernels, vs, profile, seconds, json)
+        return
     peers = vs.split(",") if vs else []
     with working() as progress:
         timings = bench(model, threads=threads, kernels=kernels, vs=peers, seconds=seconds, progress=progress)
@@ -51,6 +56,30 @@ def command(
         print_json(result)
         return
     _print(result, timings)
+
+
+def _on_board(
+    on: str, model: Path, threads: int, kernels: str, vs: str | None, profile: bool, seconds: float, json: bool
+) -> None:
+    """The same on a remote board, by its clock."""
+    from edgekit.bench.board import bench_on
+    from edgekit.commands.inspect import inspect
+
+    if model.suffix != ".ekm" or vs:
+        raise InputError(f"{model}: a board measures a .ekm, without --vs")
+    macs = inspect(model)["macs"]
+    with working() as progress:
+        measured = bench_on(on, model, threads=threads, kernels=kernels, seconds=seconds, profile=profile, progress=progress)
+    timing = measured.timing
+    result: dict[str, Any] = {"results": [timing], "gmacs_per_s": macs / (timing.median_us * 1e3)}
+    result["on"] = {name: getattr(measured, name) for name in ("board", "target", "processors", "kernels")}
+    if profile:
+        result["profile"] = measured.profile
+    if json:
+        print_json(result)
+        return
+    _print(result, [timing])
+    print_fields(list(result["on"].items()))
 
 
 def _print(result: dict[str, Any], timings: list[Any]) -> None:

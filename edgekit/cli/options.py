@@ -19,6 +19,10 @@ AnyModel = Annotated[
 Samples = Annotated[int | None, typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads of the C runtime.")]
 Kernels = Annotated[str, typer.Option("--kernels", metavar="NAME", help="Kernel set: auto, scalar, sse41, avx2...")]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="ssh://[USER@]HOST[:PORT]", help="A board with Linux; its runtime is built here and copied there."),
+]
 
 Calibration = Annotated[
     Path | None,

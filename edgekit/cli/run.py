@@ -32,6 +32,7 @@ def command(
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
     samples: options.Samples = None,
+    on: options.On = None,
     json: options.Json = False,
 ) -> None:
     """Runs samples through the C runtime."""
@@ -48,6 +49,7 @@ def command(
             threads=threads,
             batch_threads=batch_threads,
             samples=samples,
+            on=on,
             output=output,
             progress=progress,
         )

@@ -21,13 +21,14 @@ def command(
         Path | None, typer.Option("--input", metavar="DATA", help="Samples; seeded random ones by default.")
     ] = None,
     backends: Annotated[
-        str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime, qemu-<target>; all by default.")
+        str | None, typer.Option("--backends", metavar="LIST", help="reference, c-<kernel set>, onnxruntime, qemu-<target>, ssh-<host>-<kernel set>; all by default.")
     ] = None,
     samples: options.Samples = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random samples.")] = 0,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
+    on: options.On = None,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help="Check that a certificate still holds.")
     ] = None,
@@ -52,6 +53,7 @@ def command(
             backends=None if backends is None else [name.strip() for name in backends.split(",")],
             samples=samples,
             seed=seed,
+            on=on,
             certificate=certificate,
             write=write_certificate,
             progress=progress,

@@ -8,6 +8,7 @@ import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def run_data(
     threads: int = 1,
     batch_threads: int = 1,
     samples: int | None = None,
+    on: str | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
@@ -41,6 +43,7 @@ def run_data(
         threads: that share the work of one sample.
         batch_threads: samples that are computed at the same time, each by an instance with `threads` threads;
             the results are the same bits.
+        on: address of a board that runs them, `ssh://user@host`; one inference at a time.
         output: also writes them there, an `.npz`, complete or not at all.
 
     Raises:
@@ -50,29 +53,44 @@ def run_data(
         if output.suffix != ".npz":
             raise InputError(f"{output}: outputs are written as .npz; name it so")
         check_destination(output, model, data)
-    engine = EdgekitEngine(model, kernels, threads)
-    _check_batch_threads(engine, batch_threads)
-    feed = engine.open(data, preprocessing or Preprocessing(), samples)
-    results: dict[str, list[np.ndarray]] = {port.name: [] for port in engine.model.outputs}
-    done = 0
-    for sample, arrays in _run_all(engine, feed, batch_threads):
-        for name, array in arrays.items():
-            results[name].append(real_part(array, sample.size, sample.count))
-        done += sample.count
-        if progress:
-            progress("running", done, feed.samples)
-    used = kernel_sets.best() if kernels == "auto" else kernels
+    with _opened(model, kernels, threads, on) as (engine, used):
+        _check_batch_threads(engine, batch_threads, on)
+        feed = engine.open(data, preprocessing or Preprocessing(), samples)
+        results: dict[str, list[np.ndarray]] = {port.name: [] for port in engine.model.outputs}
+        done = 0
+        for sample, arrays in _run_all(engine, feed, batch_threads):
+            for name, array in arrays.items():
+                results[name].append(real_part(array, sample.size, sample.count))
+            done += sample.count
+            if progress:
+                progress("running", done, feed.samples)
     outputs = {name: np.concatenate(arrays) for name, arrays in results.items()}
     if output is not None:
         write_atomically(output, _npz(outputs))
     return outputs, used
 
 
-def _check_batch_threads(engine: EdgekitEngine, batch_threads: int) -> None:
+@contextmanager
+def _opened(model: Path, kernels: str, threads: int, on: str | None) -> Iterator[tuple[EdgekitEngine, str]]:
+    """What runs the model, here or on a board, and its kernel set."""
+    if on is None:
+        engine = EdgekitEngine(model, kernels, threads)
+        yield engine, kernel_sets.best() if kernels == "auto" else kernels
+        return
+    from edgekit.remote import Board
+    from edgekit.remote.engine import BoardEngine
+
+    with Board(on) as board, board.serve() as client:
+        yield BoardEngine(model, board, client, kernels, threads), board.best if kernels == "auto" else kernels
+
+
+def _check_batch_threads(engine: EdgekitEngine, batch_threads: int, on: str | None) -> None:
     if not 1 <= batch_threads <= MAX_THREADS:
         raise InputError(f"batch threads must be 1 to {MAX_THREADS}, not {batch_threads}")
     if batch_threads == 1:
         return
+    if on is not None:
+        raise InputError(f"{on}: a board computes samples in turn; leave out --batch-threads")
     # The runtime has checked the header, and knows state; the reader in Python does not.
     if np.fromfile(engine.path, HEADER.dtype, 1)["state_bytes"].any():
         raise InputError(f"{engine.path}: computes samples in turn, as it keeps state between them; leave out --batch-threads")

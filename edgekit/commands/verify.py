@@ -24,6 +24,7 @@ def verify_file(
     backends: Sequence[str] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    on: str | None = None,
     certificate: Path | None = None,
     write: Path | None = None,
     progress: Progress | None = None,
@@ -31,6 +32,7 @@ def verify_file(
     """Compares all backends bit by bit on DATA, or on synthetic samples where there is none.
 
     Args:
+        on: address of a board, whose backends take part, too.
         certificate: hold the result to this certificate, whose samples are repeated.
         write: where to write a certificate, if all backends agree.
 
@@ -50,10 +52,10 @@ def verify_file(
             progress("verifying", done, total)
 
     if certificate is not None:
-        result = check_certificate(certificate, model, inputs, backends=backends, progress=report)
+        result = check_certificate(certificate, model, inputs, backends=backends, on=on, progress=report)
     else:
         limit = samples if inputs is None else total
-        result = verify(model, inputs, backends=backends, samples=limit, seed=seed, progress=report)
+        result = verify(model, inputs, backends=backends, samples=limit, seed=seed, on=on, progress=report)
     if write is not None and result.ok:
         write_certificate(result, write)
     return result

@@ -16,11 +16,11 @@ from edgekit._version import __version__
 from edgekit.building.targets import Target
 from edgekit.firmware import templates, toolchain
 from edgekit.firmware.boards import linker_script
-from edgekit.firmware.serve import Prepared, input_format
 from edgekit.format.schema import Dtype
 from edgekit.kernel_sets import listed_kernels
 from edgekit.program import Program, tensor_bytes
 from edgekit.reference.executor import run
+from edgekit.serving import Prepared, input_format
 from edgekit.sources import source_root
 from edgekit.verify.backends.base import Observation, Sample
 from edgekit.verify.compare import Digests

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from edgekit.building.cache import KEPT, cache_folder, cannot_write
 from edgekit.building.targets import Target, Toolchain, emulator_install
 from edgekit.errors import EdgekitError
 
@@ -61,34 +58,6 @@ def run(command: Sequence[str | os.PathLike[str]], folder: Path | None = None) -
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]
         raise EdgekitError(f"{Path(command[0]).name} failed: {lines[0].strip()}")
     return done.stdout
-
-
-def cached(name: str, parts: Sequence[bytes], make: Callable[[Path], None]) -> Path:
-    """The file `name` of the cache that was made from `parts`; made now where there is none.
-
-    Raises:
-        InputError: the cache cannot be written.
-    """
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    folder = cache_folder()
-    path = folder / f"{digest.hexdigest()[:32]}-{name}"
-    if path.is_file():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="edgekit-", dir=folder) as work:
-            made = Path(work) / name
-            make(made)
-            made.replace(path)
-        same = sorted(folder.glob(f"*-{name}"), key=lambda p: p.stat().st_mtime)
-        for old in same[:-KEPT]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return path
 
 
 def _gcc(target: Target) -> Toolchain:

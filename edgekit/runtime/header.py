@@ -18,3 +18,11 @@ def declarations(header: str) -> str:
         elif not line.lstrip().startswith("#"):
             lines.append(re.sub(r"\bEK_API\b\s*", "", line))
     return "\n".join(lines)
+
+
+def numbers(header: str) -> dict[str, int]:
+    """What a C header gives a number: enumerators with a value, and numeric macros."""
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    enumerators = re.findall(r"^\s*(EK_\w+)\s*=\s*(0x[0-9A-Fa-f]+|\d+)", text, re.M)
+    macros = re.findall(r"^#define\s+(EK_\w+)\s+(0x[0-9A-Fa-f]+|\d+)[uU]?\s*$", text, re.M)
+    return {name: int(number, 0) for name, number in [*enumerators, *macros]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,18 +241,35 @@ class Model:
         """
         arrays = self._named(inputs)
         formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
+        with self._borrowed(kernels, threads, formats) as runner:
+
+            def execute(batch: Arrays) -> dict[str, np.ndarray]:
+                for name, array in batch.items():
+                    runner.inputs[name][...] = array
+                runner()
+                return {name: view.copy() for name, view in runner.outputs.items()}
+
+            return self.run_by(execute, arrays)
+
+    def run_by(
+        self, execute: Callable[[Arrays], Mapping[str, np.ndarray]], inputs: np.ndarray | Arrays
+    ) -> dict[str, np.ndarray]:
+        """As `run`, on whatever executes the model.
+
+        Args:
+            execute: from one batch, arrays in the ports' own or raw shapes and types, to the outputs.
+        """
+        arrays = self._named(inputs)
+        formats = {port.name: _format_of(port, arrays[port.name]) for port in self.inputs}
         groups = {port.name: _batches(port, formats[port.name], arrays[port.name]) for port in self.inputs}
         batches = {name: batch for name, (batch, _) in groups.items()}
         runs = self._runs(batches)
         filled = groups[self.inputs[0].name][1] if self.inputs else 0
         results: dict[str, list[np.ndarray]] = {port.name: [] for port in self.outputs}
-        with self._borrowed(kernels, threads, formats) as runner:
-            for i in range(runs):
-                for name, batch in batches.items():
-                    runner.inputs[name][...] = batch[i]
-                runner()
-                for name, stack in results.items():
-                    stack.append(runner.outputs[name].copy())
+        for i in range(runs):
+            outputs = execute({name: batch[i] for name, batch in batches.items()})
+            for name, stack in results.items():
+                stack.append(outputs[name])
         if filled:
             size = self.inputs[0].shape[0]
             for stack in results.values():

@@ -97,6 +97,7 @@ def check_certificate(
     inputs: Inputs | None = None,
     *,
     backends: Sequence[str] | None = None,
+    on: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Runs the certified inputs through the backends of this machine and compares digests with the certificate.
@@ -105,7 +106,7 @@ def check_certificate(
         path: the certificate.
         model: the file that it certifies.
         inputs: the data that it was made with, where it was not synthetic.
-        backends, progress: as in `verify`.
+        backends, on, progress: as in `verify`.
 
     Returns:
         The report; `BackendResult.disagreements` names every tensor whose digest is not the certified one.
@@ -132,6 +133,7 @@ def check_certificate(
         backends=backends,
         samples=known["samples"],
         seed=source.get("seed", 0),
+        on=on,
         progress=progress,
     )
     if report.inputs["sha256"] != source.get("sha256") or report.samples != known["samples"]:

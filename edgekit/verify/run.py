@@ -17,7 +17,8 @@ from edgekit.atomic import write_atomically
 from edgekit.errors import InputError
 from edgekit.format.reader import file_bytes, read
 from edgekit.program import Program
-from edgekit.verify.backends import Backend, Subject, all_backends
+from edgekit.remote.board import board_at
+from edgekit.verify.backends import Backend, Subject, all_backends, board_backends
 from edgekit.verify.compare import Comparison, Digests
 from edgekit.verify.report import Report
 from edgekit.verify.samples import Inputs, Samples
@@ -35,6 +36,7 @@ def verify(
     backends: Sequence[str] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    on: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Runs every backend that can run here and compares every 8-bit tensor and output, bit by bit.
@@ -47,17 +49,20 @@ def verify(
         samples: at most so many; 100 where `inputs` is None. A model with a fixed batch B takes B of them in
             one inference, the last of which is filled up.
         seed: of the synthetic samples.
+        on: address of a board, `ssh://user@host`, which adds a backend for each of its kernel sets.
         progress: called with the number of finished samples after each.
 
     Raises:
         InputError: a backend's name is unknown, or it cannot run here; the model or data is unusable.
+        BoardError: the board cannot be reached or used.
         CheckError: a backend failed to run the model at all.
     """
     if samples is not None and (not isinstance(samples, Integral) or samples < 1):
         raise InputError(f"samples must be an integer of 1 or more, not {samples!r}")
-    with _subject(model) as (subject, described):
+    with _subject(model) as (subject, described), board_at(on) as board:
         names = [backends] if isinstance(backends, str) else backends
-        chosen, skipped = _choose(all_backends(subject), names)
+        remote = board_backends(subject, board) if board is not None else []
+        chosen, skipped = _choose([*all_backends(subject), *remote], names)
         limit = DEFAULT_SAMPLES if samples is None and inputs is None else samples
         stream = Samples(subject.program, inputs, limit, seed)
         return _compare(subject.program, chosen, skipped, stream, described, progress)
@@ -76,9 +81,10 @@ def _compare(
     inferences = 0
     runs = [b.run(copy) for b, copy in zip(chosen, tee(stream, len(chosen)), strict=True)]
     for observations in zip(*runs, strict=True):
-        for comparison, seen in zip(comparisons, observations, strict=True):
-            comparison.add(inferences * stream.batch, seen, observations[0])
-        digests.add(observations[0])
+        expected = observations[0].with_values()
+        for comparison, seen in zip(comparisons, (expected, *observations[1:]), strict=True):
+            comparison.add(inferences * stream.batch, seen, expected)
+        digests.add(expected)
         inferences += 1
         if progress is not None:
             progress(stream.count(inferences))

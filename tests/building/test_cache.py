@@ -23,7 +23,7 @@ def builds(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     def scons(*arguments: str) -> None:
         asked.append(arguments)
         product = next(a.removeprefix("install_dir=") for a in arguments if a.startswith("install_dir="))
-        Path(product).mkdir(parents=True)
+        assert not any(Path(product).iterdir())
         (Path(product) / "product").write_text(arguments[0])
 
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))

@@ -19,6 +19,7 @@ from edgekit.format.writer import write
 from edgekit.plan import plan
 from edgekit.program import Program
 from edgekit.reference.executor import run
+from edgekit.serving import Show, pipes
 from tests.firmware.boards import ready
 from tests.support import OPERATORS, Case, cases
 
@@ -43,11 +44,12 @@ def test_every_operator(target: Target, tmp_path: Path) -> None:
             server.load(program, data)
             names = list(program.tensors)
             for sample in case.samples:
-                reply = server.infer(sample)
+                reply, unobserved = server.infer(sample, Show.VALUES), server.infer(sample)
                 outputs, tensors = run(program, sample, taps=True)
                 expected = [np.ascontiguousarray(outputs[name]).tobytes() for name in program.outputs]
-                assert reply.observed == reply.unobserved == expected, case.about
-                for index, seen in reply.tensors.items():
+                assert reply.outputs == unobserved.outputs == expected, case.about
+                for index, content in reply.tensors.items():
+                    seen = np.frombuffer(content, np.int8)
                     if names[index] in tensors and tensors[names[index]].dtype == np.int8:
                         np.testing.assert_array_equal(seen, tensors[names[index]].ravel(), err_msg=case.about)
                         values += seen.size
@@ -62,7 +64,7 @@ def test_a_refused_model_is_one_message(any_target: Target, tmp_path: Path) -> N
         with pytest.raises(CheckError, match=f"qemu-{any_target.name}: the runtime refuses the model: status 14"):
             server.load(program, damaged)
         server.load(program, data)  # and it still serves
-        assert server.infer(next(iter(case.samples))).observed
+        assert server.infer(next(iter(case.samples))).outputs
 
 
 def test_an_emulator_that_ends_is_one_message(
@@ -70,7 +72,7 @@ def test_an_emulator_that_ends_is_one_message(
 ) -> None:
     """Without an image QEMU ends, or the processor locks up."""
     _, program, data = next(programs(1, tmp_path))
-    monkeypatch.setattr(serve, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(pipes, "SILENCE_SECONDS", 1)
     monkeypatch.setattr(serve, "image", lambda _: Path("missing.elf"))
     with Server(any_target) as server, pytest.raises(CheckError, match=f"qemu-{any_target.name}: (ended early: exit code|no answer)"):
         server.load(program, data)

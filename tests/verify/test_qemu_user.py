@@ -18,7 +18,7 @@ from edgekit.plan import plan
 from edgekit.verify import run as verify_run
 from edgekit.verify import verify
 from edgekit.verify.backends import Subject, all_backends
-from edgekit.verify.backends.qemu_user import BATCH_SAMPLES, QemuUser, user_backends
+from edgekit.verify.backends.qemu_user import QemuUser, user_backends
 from edgekit.verify.backends.reference import Reference
 from tests.support import OPERATORS, cases
 
@@ -44,9 +44,8 @@ def test_every_set_of_an_emulated_target_is_a_backend() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["network", "network_interleaved", "network_sparse"])
 def test_they_show_every_tensor_of_a_network(file: str) -> None:
-    """On more samples than one run of the emulator takes."""
     path = CORPUS / f"{file}.ekm"
-    report = verify(path, samples=BATCH_SAMPLES + 1, backends=["reference", *names()])
+    report = verify(path, samples=20, backends=["reference", *names()])
     assert report.ok, report.problems()
     assert len({backend.digest for backend in report.backends}) == 1
     assert len({backend.output_digest for backend in report.backends}) == 1
@@ -95,7 +94,7 @@ def test_a_processor_without_the_kernels_is_refused(root: Path) -> None:
     target = replace(read_target(root, "aarch64"), verify={"neon_dotprod": "cortex-a53"})
     backend = QemuUser(Subject(read(NETWORK), NETWORK), target, "neon_dotprod")
     sample = {"input0": np.zeros(read(NETWORK).tensors["input0"].shape, np.float32)}
-    with pytest.raises(CheckError, match=r"qemu-aarch64-neon_dotprod: .*this processor does not have it"):
+    with pytest.raises(CheckError, match=r"qemu-aarch64-neon_dotprod: this build or this processor does not have neon_dotprod"):
         next(iter(backend.run([sample])))
 
 

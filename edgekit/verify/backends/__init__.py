@@ -10,6 +10,7 @@ from edgekit.verify.backends.qemu_system import QemuSystem, boards
 from edgekit.verify.backends.qemu_user import user_backends
 from edgekit.verify.backends.reference import Reference
 from edgekit.verify.backends.runtime import Runtime
+from edgekit.verify.backends.ssh import board_backends
 
 
 def _runtime_sets() -> list[str]:
@@ -18,10 +19,11 @@ def _runtime_sets() -> list[str]:
 
 
 def all_backends(subject: Subject) -> list[Backend]:
-    """Every backend there is, whether it can run here or not; the first is what the others are held to."""
+    """Every backend there is on this machine, whether it can run here or not; the first is what the others are held
+    to."""
     runtimes = [Runtime(subject, kernels) for kernels in _runtime_sets()]
     emulated = [QemuSystem(subject, target) for target in boards()]
     return [Reference(subject), *runtimes, OnnxRuntime(subject), *user_backends(subject), *emulated]
 
 
-__all__ = ["Backend", "Observation", "Sample", "Subject", "all_backends"]
+__all__ = ["Backend", "Observation", "Sample", "Subject", "all_backends", "board_backends"]

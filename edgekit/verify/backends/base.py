@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from edgekit.format.schema import Dtype
-from edgekit.program import Program, Tensor
+from edgekit.program import Program
 
 Arrays = dict[str, np.ndarray]
 Sample = Arrays
@@ -33,10 +33,24 @@ class Observation:
     Attributes:
         tensors: 8-bit tensors of the graph by the program's names, int8 in the program's layout.
         outputs: the model's outputs, once per path that computed them ("default session", "2 threads").
+        digests: SHA-256 of 8-bit tensors that `tensors` does not hold, from a backend that is far away.
+        values: asks that backend for the tensors behind the digests; until it goes on to the next sample.
     """
 
     tensors: Arrays = field(default_factory=dict)
     outputs: dict[str, Arrays] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
+    values: Callable[[], Arrays] | None = None
+
+    def digest(self, name: str) -> bytes:
+        """SHA-256 of a tensor."""
+        if name not in self.digests:
+            self.digests[name] = hashlib.sha256(np.ascontiguousarray(self.tensors[name]).data).digest()
+        return self.digests[name]
+
+    def with_values(self) -> Observation:
+        """The same with every tensor in `tensors`."""
+        return self if self.values is None else Observation(self.values(), self.outputs)
 
 
 class Backend(ABC):
@@ -51,9 +65,3 @@ class Backend(ABC):
     @abstractmethod
     def run(self, samples: Iterable[Sample]) -> Iterator[Observation]:
         """One observation per sample, in order, reading no further ahead than it must."""
-
-
-def as_array(tensor: Tensor, data: bytes, offset: int = 0) -> np.ndarray:
-    """The tensor whose elements, float32 or int8, begin at byte `offset` of `data`."""
-    dtype = np.float32 if tensor.dtype == Dtype.F32 else np.int8
-    return np.frombuffer(data, dtype, tensor.size, offset).reshape(tensor.shape)

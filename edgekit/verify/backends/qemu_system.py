@@ -10,8 +10,10 @@ from edgekit.building.targets import Target, read_target
 from edgekit.firmware import toolchain
 from edgekit.firmware.boards import board_names, heap_bytes
 from edgekit.program import Program, tensor_bytes
+from edgekit.serving import Show
 from edgekit.sources import source_root
-from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject, as_array
+from edgekit.verify.backends import served
+from edgekit.verify.backends.base import Backend, Observation, Sample, Subject
 
 IMAGE_BYTES = 256 * 1024
 """Room for what is not the model's own: the program's data and stack, prepared operators, scratch."""
@@ -46,23 +48,13 @@ class QemuSystem(Backend):
         from edgekit.firmware.serve import Server
 
         assert self._subject.path is not None
-        names = list(self._subject.program.tensors)
-        with Server(self._target) as server:
-            server.load(self._subject.program, self._subject.path.read_bytes())
-            for sample in samples:
-                reply = server.infer(sample)
-                tensors = {names[index]: values for index, values in reply.tensors.items()}
-                shown = {
-                    tensor.name: tensors[tensor.name].reshape(tensor.shape)
-                    for tensor in self._subject.program.quantized()
-                    if tensor.name in tensors
-                }
-                paths = {"traced": self._outputs(reply.observed), "bound": self._outputs(reply.unobserved)}
-                yield Observation(shown, paths)
-
-    def _outputs(self, outputs: list[bytes]) -> Arrays:
         program = self._subject.program
-        return {name: as_array(program.tensors[name], data) for name, data in zip(program.outputs, outputs, strict=True)}
+        with Server(self._target) as server:
+            server.load(program, self._subject.path.read_bytes())
+            for sample in samples:
+                observed, unobserved = server.infer(sample, Show.VALUES), server.infer(sample)
+                paths = {"traced": observed.arrays(program), "bound": unobserved.arrays(program)}
+                yield Observation(served.tensors(program, observed), paths)
 
 
 def _memory(program: Program) -> int:
