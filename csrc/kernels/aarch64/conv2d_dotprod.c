@@ -56,29 +56,38 @@ typedef struct block_sums {
     sums16 s0, s1, s2, s3;
 } block_sums;
 
+/* The next sixteen values of each row. */
 typedef struct block_rows {
     int8x16_t x0, x1, x2, x3;
 } block_rows;
 
-INLINE block_rows load_rows(const int8_t *const row[BLOCK], ptrdiff_t at)
-{
-    return (block_rows){vld1q_s8(row[0] + at), vld1q_s8(row[1] + at), vld1q_s8(row[2] + at),
-                        vld1q_s8(row[3] + at)};
-}
+/* The next two vectors of a row in one instruction, which compilers do not choose. */
+#define LOAD_PAIR(a, b, pointer)                                                                \
+    __asm__ volatile("ldp %q0, %q1, [%2], #32" : "=w"(a), "=w"(b), "+r"(pointer) : : "memory")
 
 /* What is read through the pointer is not read before here: compilers move loads of weights ahead
  * until the sums are spilled, and copy registers where a load would do. */
 #define IN_ORDER(pointer) __asm__ volatile("" : "+r"(pointer))
 
-#define ADD256(k)                                                                               \
+/* The sums stay in their registers: GCC otherwise exchanges some of them in every step, and clang
+ * would copy them for this. */
+#ifdef __clang__
+#define IN_PLACE(s) (void)0
+#else
+#define IN_PLACE(s) __asm__ volatile("" : "+w"((s).a), "+w"((s).b), "+w"((s).c), "+w"((s).d))
+#endif
+
+#define ADD256(k, x)                                                                            \
     do {                                                                                        \
         IN_ORDER(w);                                                                            \
         const int8x16x4_t v_ = vld1q_s8_x4(w);                                                  \
         w += TILE_N * TILE_K;                                                                   \
-        ADD64(k, s.s0, x.x0, v_);                                                               \
-        ADD64(k, s.s1, x.x1, v_);                                                               \
-        ADD64(k, s.s2, x.x2, v_);                                                               \
-        ADD64(k, s.s3, x.x3, v_);                                                               \
+        ADD64(k, s.s0, (x).x0, v_);                                                             \
+        ADD64(k, s.s1, (x).x1, v_);                                                             \
+        ADD64(k, s.s2, (x).x2, v_);                                                             \
+        ADD64(k, s.s3, (x).x3, v_);                                                             \
+        IN_PLACE(s.s2);                                                                         \
+        IN_PLACE(s.s3);                                                                         \
     } while (0)
 
 /* One tile and the first `count` rows, a multiple of BLOCK. Kept out of line: in a larger function
@@ -86,19 +95,17 @@ INLINE block_rows load_rows(const int8_t *const row[BLOCK], ptrdiff_t at)
 static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const conv_rows *rows,
                                                 int32_t t, int32_t count, const requant *r)
 {
-    const requant clamp = *r;
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
     const int32_t *start = tiles->start + t * TILE_N;
     const float *m = tiles->multiplier + t * TILE_N;
     const int32_t o = tiles->out + t * TILE_N;
     const int8_t *weights = tiles->weights + t * tiles->bytes;
-    const ptrdiff_t jump = rows->jump;
+    const ptrdiff_t back = rows->jump - steps / 4 * STEP;
     const int32_t segments = rows->segments;
     const conv_row *row = rows->row;
     for (const conv_row *end = row + count; row != end; row += BLOCK) {
-        const int8_t *const from[BLOCK] = {row[0].x, row[1].x, row[2].x, row[3].x};
+        const int8_t *from0 = row[0].x, *from1 = row[1].x, *from2 = row[2].x, *from3 = row[3].x;
         const int8_t *w = weights;
-        ptrdiff_t segment = 0;
         block_sums s;
         s.s0 = load_start(start);
         IN_ORDER(start);
@@ -107,26 +114,55 @@ static __attribute__((noinline)) void tile_rows(const conv_tiles *tiles, const c
         s.s2 = load_start(start);
         IN_ORDER(start);
         s.s3 = load_start(start);
-        for (int32_t n = segments; n > 0; n--, segment += jump) {
-            ptrdiff_t at = segment;
+        for (int32_t n = segments;;) {
             int32_t left = steps;
-            for (; left >= 4; left -= 4, at += STEP) {
-                const block_rows x = load_rows(from, at);
-                ADD256(0);
-                ADD256(1);
-                ADD256(2);
-                ADD256(3);
+            for (; left >= 8; left -= 8) {
+                block_rows x, y;
+                LOAD_PAIR(x.x0, y.x0, from0);
+                LOAD_PAIR(x.x1, y.x1, from1);
+                LOAD_PAIR(x.x2, y.x2, from2);
+                LOAD_PAIR(x.x3, y.x3, from3);
+                ADD256(0, x);
+                ADD256(1, x);
+                ADD256(2, x);
+                ADD256(3, x);
+                ADD256(0, y);
+                ADD256(1, y);
+                ADD256(2, y);
+                ADD256(3, y);
+            }
+            if (left >= 4) {
+                const block_rows x = {vld1q_s8(from0), vld1q_s8(from1), vld1q_s8(from2),
+                                      vld1q_s8(from3)};
+                left -= 4;
+                ADD256(0, x);
+                ADD256(1, x);
+                ADD256(2, x);
+                ADD256(3, x);
+                from0 += STEP;
+                from1 += STEP;
+                from2 += STEP;
+                from3 += STEP;
             }
             if (left > 0) {
-                const block_rows x = load_rows(from, at);
-                ADD256(0);
+                const block_rows x = {vld1q_s8(from0), vld1q_s8(from1), vld1q_s8(from2),
+                                      vld1q_s8(from3)};
+                ADD256(0, x);
                 if (left > 1)
-                    ADD256(1);
+                    ADD256(1, x);
                 if (left > 2)
-                    ADD256(2);
+                    ADD256(2, x);
             }
+            if (--n == 0)
+                break;
+            from0 += back;
+            from1 += back;
+            from2 += back;
+            from3 += back;
         }
         IN_ORDER(m);
+        IN_ORDER(r);
+        const requant clamp = *r;
         const float16 multipliers = load_multipliers(m);
         store16(row[0].out + o, s.s0, multipliers, &clamp);
         store16(row[1].out + o, s.s1, multipliers, &clamp);
@@ -205,6 +241,19 @@ INLINE sums8 load_half_start(const int32_t *start)
     return (sums8){vld1q_s32(start), vld1q_s32(start + 4)};
 }
 
+/* The next sixteen values of each row. */
+typedef struct half_block {
+    int8x16_t x0, x1, x2, x3, x4, x5, x6, x7;
+} half_block;
+
+INLINE half_block load_half_rows(const conv_row *row, ptrdiff_t at)
+{
+    return (half_block){vld1q_s8(row[0].x + at), vld1q_s8(row[1].x + at),
+                        vld1q_s8(row[2].x + at), vld1q_s8(row[3].x + at),
+                        vld1q_s8(row[4].x + at), vld1q_s8(row[5].x + at),
+                        vld1q_s8(row[6].x + at), vld1q_s8(row[7].x + at)};
+}
+
 /* Four values of each row, lane `k` (a literal), by those of eight channels. */
 #define ADD32(k, s, x)                                                                          \
     (s).a = vdotq_laneq_s32((s).a, w0_, x, k);                                                  \
@@ -213,14 +262,14 @@ INLINE sums8 load_half_start(const int32_t *start)
     do {                                                                                        \
         IN_ORDER(w);                                                                            \
         const int8x16_t w0_ = vld1q_s8(w + 64 * (k)), w1_ = vld1q_s8(w + 64 * (k) + 16);        \
-        ADD32(k, s0, x0);                                                                       \
-        ADD32(k, s1, x1);                                                                       \
-        ADD32(k, s2, x2);                                                                       \
-        ADD32(k, s3, x3);                                                                       \
-        ADD32(k, s4, x4);                                                                       \
-        ADD32(k, s5, x5);                                                                       \
-        ADD32(k, s6, x6);                                                                       \
-        ADD32(k, s7, x7);                                                                       \
+        ADD32(k, s0, x.x0);                                                                     \
+        ADD32(k, s1, x.x1);                                                                     \
+        ADD32(k, s2, x.x2);                                                                     \
+        ADD32(k, s3, x.x3);                                                                     \
+        ADD32(k, s4, x.x4);                                                                     \
+        ADD32(k, s5, x.x5);                                                                     \
+        ADD32(k, s6, x.x6);                                                                     \
+        ADD32(k, s7, x.x7);                                                                     \
     } while (0)
 
 /* Two rows. */
@@ -239,35 +288,41 @@ static __attribute__((noinline)) void half_rows(const conv_tiles *tile, const co
                                                 const conv_row *row, int32_t count,
                                                 const requant *r)
 {
-    const requant clamp = *r;
     const int32_t steps = ek_ceil_div(rows->segment, TILE_K), segments = rows->segments;
     const ptrdiff_t jump = rows->jump;
     const int32_t o = tile->out;
     const int32_t *start = tile->start;
+    const int8_t *const weights = tile->weights;
+    const float *m = tile->multiplier;
     for (const conv_row *end = row + count; row != end; row += HALF_BLOCK) {
-        const int8_t *w = tile->weights;
+        const int8_t *w = weights;
         ptrdiff_t segment = 0;
         sums8 s0 = load_half_start(start), s1 = s0, s2 = s0, s3 = s0;
         sums8 s4 = s0, s5 = s0, s6 = s0, s7 = s0;
         for (int32_t n = segments; n > 0; n--, segment += jump) {
             ptrdiff_t at = segment;
-            for (int32_t left = steps; left > 0; left -= 4, at += STEP) {
-                const int8x16_t x0 = vld1q_s8(row[0].x + at), x1 = vld1q_s8(row[1].x + at);
-                const int8x16_t x2 = vld1q_s8(row[2].x + at), x3 = vld1q_s8(row[3].x + at);
-                const int8x16_t x4 = vld1q_s8(row[4].x + at), x5 = vld1q_s8(row[5].x + at);
-                const int8x16_t x6 = vld1q_s8(row[6].x + at), x7 = vld1q_s8(row[7].x + at);
+            int32_t left = steps;
+            for (; left >= 4; left -= 4, at += STEP, w += 256) {
+                const half_block x = load_half_rows(row, at);
+                ADD_HALF(0);
+                ADD_HALF(1);
+                ADD_HALF(2);
+                ADD_HALF(3);
+            }
+            if (left > 0) {
+                const half_block x = load_half_rows(row, at);
                 ADD_HALF(0);
                 if (left > 1)
                     ADD_HALF(1);
                 if (left > 2)
                     ADD_HALF(2);
-                if (left > 3)
-                    ADD_HALF(3);
-                w += 64 * ek_min(left, 4);
+                w += 64 * left;
             }
         }
-        const float32x4_t low = vld1q_f32(tile->multiplier);
-        const float32x4_t high = vld1q_f32(tile->multiplier + 4);
+        IN_ORDER(m);
+        IN_ORDER(r);
+        const float32x4_t low = vld1q_f32(m), high = vld1q_f32(m + 4);
+        const requant clamp = *r;
         store_half(row, o, s0, s1, low, high, &clamp);
         store_half(row + 2, o, s2, s3, low, high, &clamp);
         store_half(row + 4, o, s4, s5, low, high, &clamp);

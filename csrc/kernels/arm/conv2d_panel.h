@@ -387,10 +387,11 @@ static void join_short(int8_t *to, const int8_t *from, int32_t count, ptrdiff_t 
 static void join_three(int8_t *to, const int8_t *from, int32_t count, ptrdiff_t right, int32_t run,
                        ptrdiff_t down, int32_t row)
 {
-    for (; count > 0; count--, from += right, to += row) {
+    for (const int8_t *const end = to + (ptrdiff_t)count * row; to != end; to += row) {
         copy16(from, to);
         copy16(from + down, to + run);
         copy16(from + 2 * down, to + 2 * run);
+        from += right;
     }
 }
 
@@ -458,7 +459,7 @@ static void walk_bands(conv_walk *walk, const int8_t *image, int8_t *y, const ek
         }
 }
 
-/* How many of `count` windows, `step` bytes apart, end CHUNK by CHUNK in the input: `reach` is from a
+/* How many of `count` windows, `step` bytes apart, are read inside the input: `reach` is from a
  * window's first value to the end of what is read for it. */
 static int32_t windows_before_end(const int8_t *from, const int8_t *end, ptrdiff_t step,
                                   ptrdiff_t reach, int32_t count)
