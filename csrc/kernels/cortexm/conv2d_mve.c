@@ -211,6 +211,7 @@ typedef struct layer {
     const int8_t *image; /* input and output, at the group's first channel */
     int8_t *y;
     int32_t first, end; /* channels of the group */
+    ek_taps inside;     /* output columns whose windows are inside the input's width */
     int8_t *patches;    /* scratch */
 } layer;
 
@@ -345,49 +346,88 @@ static int in_place(const ek_conv_params *p, const ek_patch_shape *s)
         && (p->out.w - 1) * p->stride_w + p->kernel_w <= p->in.w;
 }
 
-/* Copies the taps inside the input, one of `c` bytes after the other or, where they are dense, a line at once. */
-static void copy_window(const ek_conv_params *p, const int8_t *x, ek_taps rows, ek_taps cols, int32_t c,
-                        int8_t *patch)
+/* Runs of bytes from the input to patches: `rows` runs for each of `windows` windows. What leads from row to row is less
+ * what a run, rounded up to whole vectors, has moved the pointer by. */
+typedef struct runs_job {
+    const int8_t *from;
+    int8_t *to;
+    int32_t bytes, rows, windows; /* 1 or more */
+    ptrdiff_t from_row, to_row;
+    ptrdiff_t from_window, to_window;
+} runs_job;
+
+void ek_mve_copy_runs(const runs_job *job);
+
+EK_MVE_FUNCTION("ek_mve_copy_runs",
+                "    push {r4-r11, lr}\n"
+                "    ldm r0, {r1, r2, r3, r4, r5, r6, r7, r8, r9}\n"
+                "1:  mov r0, r4\n"
+                "    mov r10, r1\n"
+                "    mov r11, r2\n"
+                "2:  dlstp.8 lr, r3\n"
+                "3:  vldrb.8 q0, [r10], #16\n"
+                "    vstrb.8 q0, [r11], #16\n"
+                "    letp lr, 3b\n"
+                "    add r10, r6\n"
+                "    add r11, r7\n"
+                "    subs r0, #1\n"
+                "    bne 2b\n"
+                "    add r1, r8\n"
+                "    add r2, r9\n"
+                "    subs r5, #1\n"
+                "    bne 1b\n"
+                "    pop {r4-r11, pc}\n");
+
+/* Copies the taps inside the input of `count` windows: line by line where those are dense, else tap by tap. `x` is
+ * where the first window begins. */
+static void copy_windows(const layer *l, const int8_t *x, ek_taps rows, ek_taps cols, int32_t count, int8_t *patch)
 {
-    const int dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == c);
-    const int32_t line = p->kernel_w * c, count = cols.end - cols.first;
-    const ptrdiff_t step = (ptrdiff_t)p->dilation_h * p->in.h_stride;
-    x += rows.first * step + (ptrdiff_t)cols.first * p->dilation_w * p->in.w_stride;
-    patch += rows.first * line + cols.first * c;
-    for (int32_t kh = rows.end - rows.first; kh > 0; kh--, x += step, patch += line) {
-        const int8_t *from = x;
-        int8_t *to = patch;
-        if (dense) {
-            ek_mve_copy(to, from, count * c);
-            continue;
-        }
-        for (int32_t i = 0; i < count; i++, to += c, from += (ptrdiff_t)p->dilation_w * p->in.w_stride)
-            ek_mve_copy(to, from, c);
-    }
+    const ek_conv_params *p = l->p;
+    const int32_t c = l->s.in_channels, taps = cols.end - cols.first;
+    const ptrdiff_t row = (ptrdiff_t)p->dilation_h * p->in.h_stride, tap = (ptrdiff_t)p->dilation_w * p->in.w_stride;
+    const int dense = p->kernel_w == 1 || tap == c;
+    const int32_t bytes = dense ? taps * c : c, moved = (bytes + STEP - 1) / STEP * STEP;
+    runs_job job = {
+        .from = x + rows.first * row + cols.first * tap,
+        .to = patch + (rows.first * p->kernel_w + cols.first) * c,
+        .bytes = bytes,
+        .rows = rows.end - rows.first,
+        .windows = count,
+        .from_row = row - moved,
+        .to_row = p->kernel_w * c - moved,
+        .from_window = (ptrdiff_t)p->stride_w * p->in.w_stride,
+        .to_window = l->padded,
+    };
+    if (taps <= 0 || job.rows <= 0)
+        return;
+    for (int32_t i = 0; i < (dense ? 1 : taps); i++, job.from += tap, job.to += c)
+        ek_mve_copy_runs(&job);
 }
 
 /* The values under `count` windows of output row oh, from column `col` on, with x_zero outside the input. */
 static void gather(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *patch)
 {
     const ek_conv_params *p = l->p;
-    const int32_t h = oh * p->stride_h - p->pad_top, span_w = (p->kernel_w - 1) * p->dilation_w;
+    const int32_t h = oh * p->stride_h - p->pad_top;
     const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
-    const int whole = rows.end - rows.first == p->kernel_h;
-    int32_t w = col * p->stride_w - p->pad_left;
-    for (; count > 0; count--, w += p->stride_w, patch += l->padded) {
+    for (int32_t some; count > 0; count -= some, col += some, patch += some * l->padded) {
+        const int32_t w = col * p->stride_w - p->pad_left;
+        const int inside = col >= l->inside.first && col < l->inside.end;
+        some = inside ? ek_min(count, l->inside.end - col) : 1;
         ek_taps cols = {0, p->kernel_w};
-        if (!whole || w < 0 || w + span_w >= p->in.w) {
+        if (!inside)
             cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
-            ek_mve_fill(patch, p->x_zero, l->s.depth);
-        }
-        copy_window(p, l->image + (ptrdiff_t)h * p->in.h_stride + (ptrdiff_t)w * p->in.w_stride, rows, cols,
-                    l->s.in_channels, patch);
+        if (!inside || rows.end - rows.first < p->kernel_h)
+            ek_mve_fill(patch, p->x_zero, some * l->padded);
+        copy_windows(l, l->image + (ptrdiff_t)h * p->in.h_stride + (ptrdiff_t)w * p->in.w_stride, rows, cols, some,
+                     patch);
     }
 }
 
-static int32_t patches_of(const ek_patch_shape *s)
+/* Of an input that is read in place, the last windows alone are gathered. */
+static int32_t patches_of(const ek_conv_params *p, const ek_patch_shape *s)
 {
-    const int32_t fit = PATCHES_BYTES / padded_depth(s);
+    const int32_t fit = in_place(p, s) ? 2 : PATCHES_BYTES / padded_depth(s);
     return fit < 2 ? 2 : fit > MAX_PATCHES ? MAX_PATCHES : fit / 2 * 2;
 }
 
@@ -395,7 +435,7 @@ static int32_t patches_of(const ek_patch_shape *s)
  * others, all y_step bytes apart. */
 static void gathered(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *y)
 {
-    const int32_t most = patches_of(&l->s);
+    const int32_t most = patches_of(l->p, &l->s);
     while (count > 0) {
         span px = {l->patches, y, l->padded, l->p->out.w_stride, 0};
         while (px.count < most && px.count < count) {
@@ -465,6 +505,7 @@ void ek_conv2d_mve(const void *params, const void *const in[], void *out, void *
     layer l = {.p = p, .s = ek_patch_shape_of(p), .patches = scratch};
     const int8_t *end = (const int8_t *)in[0] + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
     l.padded = padded_depth(&l.s);
+    l.inside = ek_columns_inside(p, &(ek_range){.col_end = p->out.w});
     for (int32_t row = range->row, row_end; row < range->row_end; row = row_end) {
         const int32_t n = row / p->out.h, first = n * p->out.h;
         row_end = ek_min(first + p->out.h, range->row_end);
@@ -488,6 +529,9 @@ int ek_conv2d_mve_supports(const void *params)
 
 size_t ek_conv2d_mve_scratch(const void *params)
 {
-    const ek_patch_shape s = ek_patch_shape_of(params);
-    return (size_t)patches_of(&s) * (size_t)padded_depth(&s);
+    const ek_conv_params *p = params;
+    const ek_patch_shape s = ek_patch_shape_of(p);
+    if (in_place(p, &s) && s.depth % STEP == 0)
+        return 0;
+    return (size_t)patches_of(p, &s) * (size_t)padded_depth(&s);
 }

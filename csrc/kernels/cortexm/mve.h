@@ -33,20 +33,7 @@ static inline int32x4_t ek_mve_requantize(int32x4_t acc, float32x4_t multiplier,
     return vminq_s32(q, vdupq_n_s32(clamp->hi));
 }
 
-/* `count` bytes, 0 or more, not one beyond. */
-static inline void ek_mve_copy(int8_t *to, const int8_t *from, int32_t count)
-{
-    __asm__ volatile("wlstp.8 lr, %2, 2f\n"
-                     "1:\n\t"
-                     "vldrb.8 q0, [%1], #16\n\t"
-                     "vstrb.8 q0, [%0], #16\n\t"
-                     "letp lr, 1b\n"
-                     "2:"
-                     : "+l"(to), "+l"(from)
-                     : "r"(count)
-                     : "q0", "lr", "memory");
-}
-
+/* `count` bytes, 0 or more. */
 static inline void ek_mve_fill(int8_t *to, int32_t value, int32_t count)
 {
     __asm__ volatile("vdup.8 q0, %2\n\t"
