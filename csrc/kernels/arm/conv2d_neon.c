@@ -72,7 +72,6 @@ INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_
 
 INLINE quad add64(const int first, const int pairs, quad s, int8x16_t x, weights4 w)
 {
-    IN_ORDER_ROW(x);
     s.a = add16(first, pairs, s.a, x, w.a);
     s.b = add16(first, pairs, s.b, x, w.b);
     s.c = add16(first, pairs, s.c, x, w.c);
@@ -89,20 +88,28 @@ typedef struct block_sums {
     quad row[BLOCK];
 } block_sums;
 
+/* The sums of one row are complete before the next one is loaded. */
+INLINE void add_row(const int first, const int pairs, quad *s, const int8_t *x, weights4 w)
+{
+    int8x16_t v = vld1q_s8(x);
+    IN_ORDER_ROW(v);
+    *s = add64(first, pairs, *s, v, w);
+}
+
 /* One step of TILE_K values. */
 INLINE void step_rows(const int first, const int pairs, block_sums *s, const int8_t *x[BLOCK],
                       const int8_t **weights)
 {
     const weights4 w = load_weights(*weights);
     *weights += TILE_N * TILE_K;
-    s->row[0] = add64(first, pairs, s->row[0], vld1q_s8(x[0]), w);
+    add_row(first, pairs, &s->row[0], x[0], w);
     x[0] += TILE_K;
-    s->row[1] = add64(first, pairs, s->row[1], vld1q_s8(x[1]), w);
+    add_row(first, pairs, &s->row[1], x[1], w);
     x[1] += TILE_K;
 #if BLOCK == 4
-    s->row[2] = add64(first, pairs, s->row[2], vld1q_s8(x[2]), w);
+    add_row(first, pairs, &s->row[2], x[2], w);
     x[2] += TILE_K;
-    s->row[3] = add64(first, pairs, s->row[3], vld1q_s8(x[3]), w);
+    add_row(first, pairs, &s->row[3], x[3], w);
     x[3] += TILE_K;
 #endif
 }
@@ -211,14 +218,24 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const conv_rows 
         quad s3 = add_tile(1, pairs, (quad){0}, v, w3);
 #endif
         from += TILE_K;
+        w0 += TILE_N * TILE_K;
+        w1 += TILE_N * TILE_K;
+#if BLOCK == 4
+        w2 += TILE_N * TILE_K;
+        w3 += TILE_N * TILE_K;
+#endif
         for (int32_t more = rows->segments - 1;; more--) {
             for (; from != end; from += TILE_K) {
                 v = vld1q_s8(from);
-                s0 = add_tile(0, pairs, s0, v, w0 += TILE_N * TILE_K);
-                s1 = add_tile(0, pairs, s1, v, w1 += TILE_N * TILE_K);
+                s0 = add_tile(0, pairs, s0, v, w0);
+                w0 += TILE_N * TILE_K;
+                s1 = add_tile(0, pairs, s1, v, w1);
+                w1 += TILE_N * TILE_K;
 #if BLOCK == 4
-                s2 = add_tile(0, pairs, s2, v, w2 += TILE_N * TILE_K);
-                s3 = add_tile(0, pairs, s3, v, w3 += TILE_N * TILE_K);
+                s2 = add_tile(0, pairs, s2, v, w2);
+                w2 += TILE_N * TILE_K;
+                s3 = add_tile(0, pairs, s3, v, w3);
+                w3 += TILE_N * TILE_K;
 #endif
             }
             if (more == 0)
