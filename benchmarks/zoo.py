@@ -173,7 +173,7 @@ class Net:
         *outer, width = self.shapes[x]
         names = [f"split_{len(self.nodes)}_{i}" for i in range(parts)]
         self.nodes.append(helper.make_node("Split", [x], names, name=f"split_{len(self.nodes)}", axis=-1))
-        self.shapes |= {name: (*outer, width // parts) for name in names}
+        self.shapes |= dict.fromkeys(names, (*outer, width // parts))
         return names
 
     def finish(self, output: str) -> onnx.ModelProto:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.bench.measure import MIN_CALLS, ROUNDS, Timing
+from edgekit.bench.measure import ROUNDS, Timing
 from edgekit.bench.peers import noise
 from edgekit.bench.profile import OperatorTime, table
+from edgekit.bench.server import MIN_READINGS
 from edgekit.commands import Progress
 from edgekit.format.reader import read
 from edgekit.program import Program
@@ -82,10 +83,10 @@ def bench_on(
 
 def _measure(client: Client, instance: Prepared, seconds: float, progress: Progress | None) -> np.ndarray:
     """Nanoseconds of every timed call."""
-    calls = MIN_CALLS
+    calls = MIN_READINGS
     while (taken := float(client.time(instance, calls).sum())) < seconds / ROUNDS * 1e9:
         calls *= 2
-    calls = max(MIN_CALLS, int(calls * seconds / ROUNDS * 1e9 / taken))
+    calls = max(MIN_READINGS, int(calls * seconds / ROUNDS * 1e9 / taken))
     rounds = []
     for i in range(ROUNDS):
         rounds.append(client.time(instance, calls + 1)[1:])  # the first brings code and weights back into the caches

@@ -16,14 +16,14 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import InputError
 
 SERVER = Path(__file__).with_name("server.py")
 TIMEOUT = 3600.0
 LOG_TAIL = 4000
 
 
-class PeerError(EdgekitError):
+class PeerError(InputError):
     """A peer cannot be installed, refuses a model, or ends."""
 
 
@@ -49,7 +49,7 @@ class Client:
         environment: dict[str, str] | None = None,
     ) -> None:
         self.name = name
-        self._log = tempfile.TemporaryFile("w+b")
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed with the process
         try:
             self._process = subprocess.Popen(
                 [str(python), "-I", str(SERVER), str(adapter), *map(str, paths)],

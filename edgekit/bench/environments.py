@@ -89,7 +89,6 @@ class Peer:
         make: where its int8 models are made; None: where they run.
         recipes: its ways to quantize; where there are several, the fastest counts.
         transformer_recipes: further ones for networks of matrix products.
-        suffixes: of its own files, which need no `prepare`.
         note: how its models are made, for the table.
     """
 
@@ -100,7 +99,6 @@ class Peer:
     make: Environment | None = None
     recipes: tuple[str, ...] = ("int8",)
     transformer_recipes: tuple[str, ...] = ()
-    suffixes: tuple[str, ...] = ()
 
     @property
     def adapter(self) -> Path:
@@ -144,14 +142,12 @@ PEERS = {
             "dynamic ranges.",
             make=Environment("tensorflow", ("tensorflow-cpu==2.21.0", "onnx==1.23.2")),
             transformer_recipes=("dynamic",),
-            suffixes=(".tflite",),
         ),
         Peer(
             "openvino",
             "OpenVINO",
             Environment("openvino", ("openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2")),
             "NNCF post-training quantization, its preset for speed; float32 ports; latency hint, one stream.",
-            suffixes=(".xml",),
         ),
         Peer(
             "onnxruntime",
@@ -165,21 +161,18 @@ PEERS = {
             Environment("ncnn", ("ncnn==1.0.20261020", "numpy"), alone=("pnnx==20261020",)),
             "pnnx, then int8 weights per channel and activations by their largest value, as ncnn2table and ncnn2int8 write them "
             "(the wheel lacks those programs); float32 ports.",
-            suffixes=(".param",),
         ),
         Peer(
             "mnn",
             "MNN",
             Environment("mnn", ("MNN==3.6.1", "numpy", "onnx==1.23.2")),
             "mnnconvert, then offline quantization by KL divergence and weights by their largest value; float32 ports.",
-            suffixes=(".mnn",),
         ),
         Peer(
             "executorch",
             "ExecuTorch",
             Environment("executorch", ("executorch==1.5.1", "onnx==1.23.2")),
             "PT2E with the XNNPACK quantizer, symmetric, per channel; XNNPACK delegate; float32 ports.",
-            suffixes=(".pte",),
         ),
     )
 }

@@ -1,27 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interleaved measurement.
-
-Machines are shared and their clocks move. Engines therefore take turns in short rounds, the order
-rotating from round to round, and every call is timed on its own, so that each engine sees the same
-disturbances. A claim is a ratio of medians within one run; gaps below five percent are ties.
-"""
+"""`edgekit bench`: a model here, peers interleaved in the same run."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Protocol
 
-import numpy as np
-
-from edgekit.bench.peers import Run, open_edgekit, open_onnxruntime, peer
+from edgekit.bench.isolated import Isolated
+from edgekit.bench.peers import IsolatedModel, Run, open_edgekit, open_onnxruntime, peer
+from edgekit.bench.rounds import Times, interleave
+from edgekit.bench.server import Stopwatch
 from edgekit.commands import Progress
 from edgekit.errors import EdgekitError, InputError, first_line
 
 ROUNDS = 40
-MIN_CALLS = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,8 @@ class Timing:
     """Latency of one engine, in microseconds.
 
     Attributes:
-        median_us, min_us, p99_us: over all timed calls.
+        median_us, min_us, p99_us: over all readings of the clock; between two of them is one call, or as many as take
+            20 microseconds.
         load_us: from the file to an engine that is ready.
         first_run_us: the first call after that.
         calls: how many calls were timed.
@@ -42,6 +40,21 @@ class Timing:
     load_us: float
     first_run_us: float
     calls: int
+
+
+class _Engine(Protocol):
+    """A contender that is loaded and has run once."""
+
+    @property
+    def times(self) -> Times: ...
+    @property
+    def load_us(self) -> float: ...
+    @property
+    def first_run_us(self) -> float: ...
+    @property
+    def group(self) -> int: ...
+    def warm_up(self, seconds: float) -> None: ...
+    def round(self) -> None: ...
 
 
 def bench(
@@ -64,68 +77,69 @@ def bench(
     """
     loaders = [_own(model, threads, kernels), *(peer(spec, model, threads) for spec in vs)]
     names = _distinct([name for name, _ in loaders])
-    contenders = [_Contender(name, load) for name, (_, load) in zip(names, loaders, strict=True)]
-    for contender in contenders:
-        contender.warm_up(seconds / ROUNDS)
-    gc.disable()
-    try:
-        for i in range(ROUNDS):
-            turn = i % len(contenders)
-            for contender in contenders[turn:] + contenders[:turn]:
-                contender.round()
-            if progress:
-                progress("measuring", i + 1, ROUNDS)
-    finally:
-        gc.enable()
-    return [contender.timing() for contender in contenders]
+    with ExitStack() as stack:
+        engines = [_engine(name, load, threads, stack) for name, (_, load) in zip(names, loaders, strict=True)]
+        for engine in engines:
+            engine.warm_up(seconds / ROUNDS)
+        gc.disable()
+        try:
+            interleave(engines, ROUNDS, lambda done: progress("measuring", done, ROUNDS) if progress else None)
+        finally:
+            gc.enable()
+        return [_timing(name, engine) for name, engine in zip(names, engines, strict=True)]
 
 
-class _Contender:
+class _Local:
+    """An engine in this process."""
+
     def __init__(self, name: str, load: Callable[[], Run]) -> None:
         start = perf_counter_ns()
-        self._run = load()
+        run = load()
         loaded = perf_counter_ns()
         try:
-            self._run()
+            run()
         except EdgekitError:
             raise
         except Exception as error:  # the exceptions of other engines share no base class
             raise InputError(f"{name} cannot run the model: {first_line(error)}") from error
-        self._first, self._load = perf_counter_ns() - loaded, loaded - start
-        self._name = name
-        self._calls = MIN_CALLS
-        self._times: list[int] = []
+        self.first_run_us, self.load_us = (perf_counter_ns() - loaded) / 1e3, (loaded - start) / 1e3
+        self.times = Times()
+        self._watch = Stopwatch(run)
+
+    @property
+    def group(self) -> int:
+        return self._watch.group
 
     def warm_up(self, seconds: float) -> None:
-        """Runs for `seconds`, and finds how many calls fill a round of as long."""
-        start, calls = perf_counter_ns(), 0
-        while perf_counter_ns() - start < seconds * 1e9 or calls < MIN_CALLS:
-            self._run()
-            calls += 1
-        self._calls = max(MIN_CALLS, int(calls * seconds * 1e9 / (perf_counter_ns() - start)))
+        self._watch.warm_up(seconds)
 
     def round(self) -> None:
-        run, times = self._run, self._times
-        run()  # brings code and weights back into the caches that the others used
-        for _ in range(self._calls):
-            start = perf_counter_ns()
-            run()
-            times.append(perf_counter_ns() - start)
-
-    def timing(self) -> Timing:
-        times = np.array(self._times) / 1e3
-        return Timing(
-            engine=self._name,
-            median_us=float(np.median(times)),
-            min_us=float(times.min()),
-            p99_us=float(np.percentile(times, 99)),
-            load_us=self._load / 1e3,
-            first_run_us=self._first / 1e3,
-            calls=len(times),
-        )
+        self.times.add(self._watch.round())
 
 
-def _own(model: Path, threads: int, kernels: str) -> tuple[str, Callable[[], Run]]:
+def _engine(name: str, load: Callable[[], Run] | IsolatedModel, threads: int, stack: ExitStack) -> _Engine:
+    if not isinstance(load, IsolatedModel):
+        return _Local(name, load)
+    isolated = stack.enter_context(Isolated(load.peer.runner(threads)))
+    path, inputs = load.prepare(stack)
+    isolated.start(path, threads, inputs)
+    return isolated
+
+
+def _timing(name: str, engine: _Engine) -> Timing:
+    times = engine.times
+    return Timing(
+        engine=name,
+        median_us=times.median_us,
+        min_us=times.min_us,
+        p99_us=times.p99_us,
+        load_us=engine.load_us,
+        first_run_us=engine.first_run_us,
+        calls=times.count * engine.group,
+    )
+
+
+def _own(model: Path, threads: int, kernels: str) -> tuple[str, Callable[[], Run] | IsolatedModel]:
     if model.suffix == ".ekm":
         return "edgekit", lambda: open_edgekit(model, threads, kernels)
     if model.suffix == ".onnx":

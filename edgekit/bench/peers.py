@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekit.bench.environments import PEERS, Peer
 from edgekit.engines import onnx_session
 from edgekit.errors import InputError, first_line
 from edgekit.runtime.model import Model
@@ -17,6 +21,8 @@ from edgekit.runtime.model import Model
 Run = Callable[[], object]
 
 SEED = 20
+CALIBRATION = 8
+"""Samples of noise from which a peer takes its ranges."""
 
 
 def open_edgekit(path: Path, threads: int, kernels: str) -> Run:
@@ -40,8 +46,7 @@ def open_onnxruntime(path: Path, threads: int) -> Run:
     binding = session.io_binding()
     held = []  # the binding does not own its inputs
     for port in session.get_inputs():
-        shape = tuple(n if isinstance(n, int) else 1 for n in port.shape)
-        held.append(noise(shape, np.dtype(_onnx_dtype(port.type))))
+        held.append(noise(_shape(port), _dtype(port)))
         binding.bind_cpu_input(port.name, held[-1])
     for port in session.get_outputs():
         binding.bind_output(port.name)
@@ -67,7 +72,43 @@ def open_litert(path: Path, threads: int) -> Run:
     return interpreter.invoke
 
 
-def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run]]:
+@dataclass(frozen=True)
+class IsolatedModel:
+    """A float ONNX model and the peer that runs it, in int8 as that peer makes it, in its own environment."""
+
+    peer: Peer
+    model: Path
+
+    def prepare(self, stack: ExitStack) -> tuple[Path, Path]:
+        """The peer's model and the input for it, in a folder that `stack` removes. Noise calibrates: it tells the
+        time, not how accurate the result is.
+
+        Raises:
+            PeerError: the peer refuses the model.
+            ModelError: ONNX Runtime does.
+        """
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-bench-")))
+        ports = [(port.name, _shape(port), _dtype(port)) for port in onnx_session(self.model).get_inputs()]
+        if any(dtype != np.float32 for _, _, dtype in ports):
+            raise InputError(f"--vs {self.peer.name}: {self.model} has inputs that are not float32")
+        one = {name: noise(shape, dtype) for name, shape, dtype in ports}
+        many = {name: noise((CALIBRATION, *shape), dtype) for name, shape, dtype in ports}
+        save(folder / "input.npz", one)
+        save(folder / "samples.npz", many)
+        with self.peer.maker() as maker:
+            made = maker.request(
+                "prepare", model=str(self.model.resolve()), samples=str(folder / "samples.npz"),
+                folder=str(folder / "model"), recipe=self.peer.recipes[0],
+            )  # fmt: skip
+        return Path(made["file"]), folder / "input.npz"
+
+
+def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An `.npz`, as the peers' processes read it."""
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run] | IsolatedModel]:
     """Name and loader of a peer as `--vs` spells it: ENGINE or ENGINE:FILE.
 
     Raises:
@@ -78,12 +119,29 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run]]:
         return engine, lambda: open_edgekit(Path(file), threads, "auto")
     if engine == "onnxruntime":
         return engine, lambda: open_onnxruntime(Path(file) if file else model, threads)
-    if engine == "litert":
+    if engine == "litert" and Path(file).suffix != ".onnx":
         if not file:
             raise InputError("--vs litert: needs a model, litert:FILE.tflite")
         _litert()
         return engine, lambda: open_litert(Path(file), threads)
-    raise InputError(f"--vs {spec}: unknown engine; use onnxruntime[:FILE.onnx], litert:FILE.tflite or edgekit:FILE.ekm")
+    if engine in PEERS:
+        return engine, _isolated(PEERS[engine], Path(file) if file else model)
+    others = ", ".join(f"{name}[:FILE.onnx]" for name in PEERS if name not in ("onnxruntime", "litert"))
+    raise InputError(
+        f"--vs {spec}: unknown engine; use onnxruntime[:FILE.onnx], litert:FILE.tflite, edgekit:FILE.ekm, {others}"
+    )
+
+
+def _isolated(peer: Peer, model: Path) -> IsolatedModel:
+    if model.suffix != ".onnx":
+        raise InputError(f"--vs {peer.name}: makes its own int8 model of the float one, {peer.name}:FILE.onnx")
+    if not model.is_file():
+        raise InputError(f"{model}: no such file")
+    if not peer.installed:
+        raise InputError(
+            f"--vs {peer.name}: {peer.title} is not installed: python -m edgekit.bench.environments {peer.name}"
+        )
+    return IsolatedModel(peer, model)
 
 
 def _litert() -> Any:
@@ -95,12 +153,17 @@ def _litert() -> Any:
     raise InputError("--vs litert: LiteRT is not installed: pip install 'edgekit[bench]'")
 
 
-def _onnx_dtype(text: str) -> str:
-    """numpy's name for `tensor(float)`."""
-    name = text.removeprefix("tensor(").removesuffix(")")
+def _shape(port: Any) -> tuple[int, ...]:
+    """Of an input in ONNX Runtime; one of what is symbolic."""
+    return tuple(n if isinstance(n, int) else 1 for n in port.shape)
+
+
+def _dtype(port: Any) -> np.dtype:
+    """numpy's for `tensor(float)`."""
+    name = port.type.removeprefix("tensor(").removesuffix(")")
     if name == "string":
         raise InputError("ONNX Runtime: the model takes text, which is not timed; use a model that takes numbers")
-    return {"float": "float32", "double": "float64"}.get(name, name)
+    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
 
 
 def noise(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

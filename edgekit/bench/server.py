@@ -19,7 +19,6 @@ import os
 import signal
 import statistics
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
@@ -118,7 +117,7 @@ class Server:
     def warm_up(self, seconds: float) -> dict[str, Any]:
         assert self._watch is not None
         self._watch.warm_up(seconds)
-        return {"calls": self._watch.group * self._watch.readings}
+        return {"group": self._watch.group, "readings": self._watch.readings}
 
     def round(self) -> dict[str, Any]:
         """`cores` is the processor time of all threads over the time that passed."""
@@ -149,10 +148,10 @@ def mapped_libraries() -> dict[str, int]:
 
 def is_shipped(path: str) -> bool:
     """Whether a library belongs to the engine: not to the system, Python or NumPy."""
-    packages = any(part in ("site-packages", "dist-packages") for part in Path(path).parts)
-    python = sysconfig.get_path("platstdlib")
-    system = path.startswith(("/lib", "/usr/lib", f"{python}/lib-dynload")) and not packages
-    return not system and not any(part.startswith("numpy") for part in Path(path).parts)
+    parts = Path(path).parts
+    packages = "site-packages" in parts or "dist-packages" in parts
+    system = parts[1:2] in (("lib",), ("lib64",), ("usr",)) and not packages
+    return not system and "lib-dynload" not in parts and not any(part.startswith("numpy") for part in parts)
 
 
 def load_adapter(path: Path) -> Any:

@@ -12,6 +12,10 @@ from edgekit.cli import options
 from edgekit.cli.output import print_fields, print_json, print_table, working
 from edgekit.errors import InputError
 
+PEERS_HELP = (
+    "Peers in the same run: onnxruntime[:FILE.onnx], litert:FILE.tflite; openvino, ncnn, mnn, executorch, each [:FILE.onnx] "
+    "quantized by its own tool, once `python -m edgekit.bench.environments NAME` has installed it."
+)
 EXAMPLE = "edgekit bench net.ekm --vs onnxruntime,litert:net.tflite --profile"
 
 
@@ -21,7 +25,7 @@ def command(
     kernels: options.Kernels = "auto",
     vs: Annotated[
         str | None,
-        typer.Option("--vs", metavar="LIST", help="Peers in the same run: onnxruntime[:FILE.onnx],litert:FILE.tflite."),
+        typer.Option("--vs", metavar="LIST", help=PEERS_HELP),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also time each operator.")] = False,
     on: options.On = None,

@@ -20,13 +20,11 @@ def prepare(model: Path, samples: dict[str, np.ndarray], folder: Path, recipe: s
     """`recipe` is the name of a target, or `int8` for none."""
     from edgekit import convert
 
-    data = folder / "samples.npz"
-    np.savez(data, **{name: array[:, 0] for name, array in samples.items()})
+    data = {name: array[:, 0] for name, array in samples.items()}
     images = any(array.ndim == 5 for array in samples.values())
     target = None if recipe == "int8" else recipe
     path = folder / f"{recipe}.ekm"
     convert(model, path, calibration=data, io="int8", io_layout="nhwc" if images else None, target=target)
-    data.unlink()
     return path
 
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def padded(x: Any, pads: list[int]) -> Any:
     return tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]]) if any(pads) else x
 
 
-def same(x: Any, window: list[int], strides: list[int], pads: list[int]) -> bool:
+def same(x: Any, window: Sequence[int], strides: list[int], pads: list[int]) -> bool:
     """Whether TensorFlow's SAME pads as `pads` says."""
     for axis in range(2):
         size = int(x.shape[1 + axis])
