@@ -78,20 +78,37 @@ INLINE six transform3(int16x8_t g0, int16x8_t g1, int16x8_t g2)
                   vsubq_s16(outer, inner), g2}};
 }
 
-/* Eight output channels of input channel `i`; `w` are its weights of tap 0. */
+/* Six points of transformed values, `step` apart. */
+INLINE void store6(int16_t *to, ptrdiff_t step, six v)
+{
+    vst1q_s16(to, v.v[0]);
+    vst1q_s16(to + step, v.v[1]);
+    vst1q_s16(to + 2 * step, v.v[2]);
+    vst1q_s16(to + 3 * step, v.v[3]);
+    vst1q_s16(to + 4 * step, v.v[4]);
+    vst1q_s16(to + 5 * step, v.v[5]);
+}
+
+/* One column of weights of eight output channels, `row` apart. */
+INLINE six weights_column(const int8_t *w, ptrdiff_t row)
+{
+    return transform3(vmovl_s8(vld1_s8(w)), vmovl_s8(vld1_s8(w + row)),
+                      vmovl_s8(vld1_s8(w + 2 * row)));
+}
+
+/* Eight output channels of input channel `i`; `w` are its weights of tap 0. Loops over arrays of
+ * vectors are written out here and below: GCC would keep the arrays in memory. */
 INLINE void transform_weights8(const int8_t *w, int32_t c_in, int16_t *to)
 {
     const ptrdiff_t tap = (ptrdiff_t)c_in * TILE_N, point = tap;
-    six columns[3];
-    for (int kw = 0; kw < 3; kw++)
-        columns[kw] = transform3(vmovl_s8(vld1_s8(w + kw * tap)),
-                                 vmovl_s8(vld1_s8(w + (kw + 3) * tap)),
-                                 vmovl_s8(vld1_s8(w + (kw + 6) * tap)));
-    for (int i = 0; i < 6; i++) {
-        const six row = transform3(columns[0].v[i], columns[1].v[i], columns[2].v[i]);
-        for (int j = 0; j < 6; j++)
-            vst1q_s16(to + (i * 6 + j) * point, row.v[j]);
-    }
+    const six c0 = weights_column(w, 3 * tap), c1 = weights_column(w + tap, 3 * tap);
+    const six c2 = weights_column(w + 2 * tap, 3 * tap);
+    store6(to, point, transform3(c0.v[0], c1.v[0], c2.v[0]));
+    store6(to + 6 * point, point, transform3(c0.v[1], c1.v[1], c2.v[1]));
+    store6(to + 12 * point, point, transform3(c0.v[2], c1.v[2], c2.v[2]));
+    store6(to + 18 * point, point, transform3(c0.v[3], c1.v[3], c2.v[3]));
+    store6(to + 24 * point, point, transform3(c0.v[4], c1.v[4], c2.v[4]));
+    store6(to + 30 * point, point, transform3(c0.v[5], c1.v[5], c2.v[5]));
 }
 
 static void transform_weights(const ek_conv_params *p, int32_t group, int16_t *to)
@@ -136,13 +153,16 @@ static void transform_input(const int8_t *const at[POINTS], int32_t c_in, int16_
         const six c0 = transform6(load6(at, c)), c1 = transform6(load6(at + 6, c));
         const six c2 = transform6(load6(at + 12, c)), c3 = transform6(load6(at + 18, c));
         const six c4 = transform6(load6(at + 24, c)), c5 = transform6(load6(at + 30, c));
-        int16_t *row = to + c;
-        for (int i = 0; i < 6; i++) {
-            const six v = transform6(
-                (six){{c0.v[i], c1.v[i], c2.v[i], c3.v[i], c4.v[i], c5.v[i]}});
-            for (int j = 0; j < 6; j++, row += point)
-                vst1q_s16(row, v.v[j]);
-        }
+#define TRANSFORM_ROW(i)                                                                        \
+    store6(to + c + 6 * (i) * point, point,                                                     \
+           transform6((six){{c0.v[i], c1.v[i], c2.v[i], c3.v[i], c4.v[i], c5.v[i]}}))
+        TRANSFORM_ROW(0);
+        TRANSFORM_ROW(1);
+        TRANSFORM_ROW(2);
+        TRANSFORM_ROW(3);
+        TRANSFORM_ROW(4);
+        TRANSFORM_ROW(5);
+#undef TRANSFORM_ROW
     }
 }
 
