@@ -254,3 +254,27 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     plan(program)
     with pytest.raises(InputError, match=r"no/net.onnx: the folder .* does not exist"):
         export(write(program), tmp_path / "no" / "net.onnx")
+
+
+def test_one_over_a_number_times_another_is_rounded_twice() -> None:
+    """ONNX Runtime makes one division of that, if it is written so; here that gives other numbers.
+
+    A softmax of two elements with output scale 1, one entry half a unit above one half of the sum; and layer norms
+    of rows half of which is +a and half -a, whose quotients are exactly 1 and -1.
+    """
+    b = Build()
+    pair = b.input((1, 2), quant(0.1))
+    table = np.zeros(256, np.uint32)
+    table[:2] = 14897633, 14897632
+    probable = b.op(p.Softmax, [pair], (1, 2), quant(1.0), table=table, lo=-128, hi=127)
+    rows = b.input((127, 6), quant(0.1))
+    norm = {"epsilon": np.float32(2.0**-96), "gain": np.full(6, 11.5, np.float32), "offset": np.zeros(6, np.float32)}
+    normal = b.op(p.LayerNorm, [rows], (127, 6), quant(0.1), **norm)
+    program = b.finish(probable, normal)
+    row = np.arange(1, 128, dtype=np.int8)[:, None] * np.array([1, -1, 1, -1, 1, -1], np.int8)
+    sample = {pair: np.array([[0, -1]], np.int8), rows: row}
+    outputs = run(program, sample)
+    assert np.rint(table[0].astype(np.float32) / table.sum().astype(np.float32)) == 1 and outputs[probable][0, 0] == 0
+    assert (np.abs(outputs[normal]) == 11).any(), "a single rounding makes all of them 12"
+    report = verify(program, [sample], backends=["reference", "onnxruntime"])
+    assert report.ok, report.problems()
