@@ -7,7 +7,7 @@
  * Each figure is the best of many short rounds, so that other work on the machine disturbs little. Its
  * share is that of the peak of the multiply-add instructions that the kernel's set has: independent
  * chains of vpdpbusd in 512-bit registers, or of pmaddwd and paddd in 256-bit ones, measured in the same
- * run.
+ * run. Kernels that only pass over their input are measured in bytes of output.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +142,24 @@ static void *filled(size_t bytes)
     return p;
 }
 
+/* Seconds of one call, and the best of many rounds. */
+static double best_seconds(const ek_kernel *kernel, const void *p, const void *const in[], void *y,
+                           void *scratch, const ek_range *range)
+{
+    double best = 1e9;
+    int calls = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = now();
+        for (int i = 0; i < calls; i++)
+            kernel->run(p, in, y, scratch, range);
+        const double seconds = now() - start;
+        best = seconds / calls < best ? seconds / calls : best;
+        if (seconds < ROUND_SECONDS / 2)
+            calls *= 2;
+    }
+    return best;
+}
+
 static void bench(const ek_kernel *kernel, const layer *l)
 {
     ek_conv_params p = {0};
@@ -174,17 +192,7 @@ static void bench(const ek_kernel *kernel, const layer *l)
     const void *in[] = {x};
     const ek_range range = {0, p.out.h, 0, p.out.w, 0, p.out.c};
     const double macs = (double)p.out.h * p.out.w * p.out.c * depth;
-    double best = 1e9;
-    int calls = 1;
-    for (int round = 0; round < ROUNDS; round++) {
-        const double start = now();
-        for (int i = 0; i < calls; i++)
-            kernel->run(&p, in, y, scratch, &range);
-        const double seconds = now() - start;
-        best = seconds / calls < best ? seconds / calls : best;
-        if (seconds < ROUND_SECONDS / 2)
-            calls *= 2;
-    }
+    const double best = best_seconds(kernel, &p, in, y, scratch, &range);
     const double peak = peak_of(kernel->set);
     printf("%-24s %-20s %9.2f us %7.1f GMAC/s", l->name, kernel->name, best * 1e6,
            macs / best * 1e-9);
@@ -192,6 +200,57 @@ static void bench(const ek_kernel *kernel, const layer *l)
         printf(" %5.1f %%", 100 * macs / best / peak);
     printf("\n");
     free((void *)p.weights.data), free((void *)p.start), free(m), free(x), free(y), free(scratch);
+}
+
+/* Rows of channels, as EfficientNet's 14x14x480; images of float32 come in NCHW. */
+typedef struct pass {
+    const char *name;
+    ek_kernel_kind kind;
+    int32_t rows, channels;
+} pass;
+
+static const pass passes[] = {
+    {"add 32x32x16", EK_KIND_ADD, 1, 32 * 32 * 16},
+    {"mul 14x14x480 by 480", EK_KIND_MUL, 14 * 14, 480},
+    {"lut 14x14x480", EK_KIND_LUT, 1, 14 * 14 * 480},
+    {"quantize 96x96x3 NCHW", EK_KIND_QUANTIZE, 96 * 96, 3},
+    {"quantize 32x32x3 NHWC", EK_KIND_QUANTIZE, 1, 32 * 32 * 3},
+    {"quantize 7x7x64 NCHW", EK_KIND_QUANTIZE, 7 * 7, 64},
+};
+
+static void bench_pass(const ek_kernel *kernel, const pass *l)
+{
+    const int32_t size = l->rows * l->channels;
+    const ek_clamp clamp = {3, -128, 127};
+    const ek_broadcast shape = {2, {l->rows, l->channels}, {l->channels, 1}, {0, 1}};
+    const ek_add_params add = {shape, 1, 2, 0.5f, 0.25f, clamp};
+    const ek_mul_params mul = {shape, 1, 2, 0.01f, clamp};
+    const ek_lut_params lut = {size, filled(256)};
+    const ek_quantize_params quantize = {2, {l->rows, l->channels}, {1, l->rows}, 0.05f, clamp};
+    const void *const params = l->kind == EK_KIND_ADD   ? (const void *)&add
+                               : l->kind == EK_KIND_MUL ? (const void *)&mul
+                               : l->kind == EK_KIND_LUT ? (const void *)&lut
+                                                        : &quantize;
+    const int rows_only = l->kind == EK_KIND_QUANTIZE;
+    const ek_range range = {0, l->rows, 0, 1, 0, rows_only ? 1 : l->channels};
+    const ek_range all = {0, 1, 0, 1, 0, size};
+    float *x = filled((size_t)size * sizeof *x);
+    void *y = filled((size_t)size);
+    const void *in[] = {x, x};
+    for (int32_t i = 0; l->kind == EK_KIND_QUANTIZE && i < size; i++)
+        x[i] = (float)(rand() % 1000) * 0.01f;
+    const double best = best_seconds(kernel, params, in, y, NULL,
+                                     l->kind == EK_KIND_LUT ? &all : &range);
+    printf("%-24s %-20s %9.2f us %7.1f GB/s\n", l->name, kernel->name, best * 1e6,
+           size / best * 1e-9);
+    free((void *)lut.table), free(x), free(y);
+}
+
+static int is_wanted(const ek_kernel *kernel, ek_kernel_kind kind, const char *layer_name,
+                     const char *filter)
+{
+    return kernel->kind == kind && (ek_cpu_kernels() & kernel->set)
+        && (strstr(layer_name, filter) || strstr(kernel->name, filter));
 }
 
 int main(int argc, char **argv)
@@ -205,8 +264,11 @@ int main(int argc, char **argv)
             printf("peak of %s: %.1f GMAC/s\n", ek_kernels_name(sets[i]), peak_of(sets[i]) * 1e-9);
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
         for (size_t k = 0; k < count; k++)
-            if (list[k].kind == layers[i].kind && (ek_cpu_kernels() & list[k].set)
-                && (strstr(layers[i].name, filter) || strstr(list[k].name, filter)))
+            if (is_wanted(&list[k], layers[i].kind, layers[i].name, filter))
                 bench(&list[k], &layers[i]);
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
+        for (size_t k = 0; k < count; k++)
+            if (is_wanted(&list[k], passes[i].kind, passes[i].name, filter))
+                bench_pass(&list[k], &passes[i]);
     return 0;
 }

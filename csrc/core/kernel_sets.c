@@ -23,6 +23,7 @@ const char *ek_kernels_name(ek_kernels single_bit)
     case EK_KERNELS_AVX2: return "avx2";
     case EK_KERNELS_AVXVNNI: return "avxvnni";
     case EK_KERNELS_AVX512VNNI: return "avx512vnni";
+    case EK_KERNELS_AVX512VBMI: return "avx512vbmi";
     case EK_KERNELS_NEON: return "neon";
     case EK_KERNELS_NEON_DOTPROD: return "neon_dotprod";
     case EK_KERNELS_NEON_I8MM: return "neon_i8mm";

@@ -19,6 +19,7 @@
 /* Leaf 7, EBX and ECX; its subleaf 1, EAX. */
 #define AVX2 BIT(5)
 #define AVX512_F_DQ_BW_VL (BIT(16) | BIT(17) | BIT(30) | BIT(31))
+#define AVX512_VBMI BIT(1)
 #define AVX512_VNNI BIT(11)
 #define AVX_VNNI BIT(4)
 /* XCR0: XMM and YMM; with them mask registers and both halves of ZMM. */
@@ -64,9 +65,12 @@ ek_kernels ek_cpu_kernels(void)
     /* EAX of subleaf 0 is the number of the last subleaf. */
     if (leaf7.eax >= 1 && has(cpuid(7, 1).eax, AVX_VNNI))
         kernels |= EK_KERNELS_AVXVNNI;
-    if (has(saved, XCR0_AVX512) && has(leaf7.ebx, AVX512_F_DQ_BW_VL) &&
-        has(leaf7.ecx, AVX512_VNNI))
-        kernels |= EK_KERNELS_AVX512VNNI;
+    if (!has(saved, XCR0_AVX512) || !has(leaf7.ebx, AVX512_F_DQ_BW_VL) ||
+        !has(leaf7.ecx, AVX512_VNNI))
+        return kernels;
+    kernels |= EK_KERNELS_AVX512VNNI;
+    if (has(leaf7.ecx, AVX512_VBMI))
+        kernels |= EK_KERNELS_AVX512VBMI;
     return kernels;
 }
 

@@ -168,12 +168,14 @@ VECTOR = [
     Mutant("dropped tail", "x86/lut_avx2.c", "    if (rest.ch < rest.ch_end)", "    if (rest.ch < 0)", ("lut_avx2",)),
 ]  # fmt: skip
 
-TOP = "return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));"
+TOP = "return _mm512_cvtps_epi32(_mm512_castsi512_ps(limited));"
+TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);"
 CONV512 = ("conv2d_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
+PACKED512 = (*VNNI512, "add_avx512vnni", "mul_avx512vnni")
 ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
-ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("matmul", "add", "mul", "prelu", "average_pool", "quantize"))
+ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("matmul", "prelu", "average_pool", "quantize"))
 AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", ROUND512,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
@@ -184,27 +186,36 @@ AVX512VNNI = [
            return _mm512_sub_epi32(_mm512_cvtps_epi32(_mm512_add_ps(c, _mm512_cvtepi32_ps(zero))), zero);""", ROUNDED512),
     Mutant("NaN becomes the highest value", "x86/requant_avx512vnni.h", "_mm512_max_ps(v, r->lo)", "_mm512_max_ps(r->lo, v)",
            ("quantize_avx512vnni",)),
-    Mutant("fused multiply-add", "x86/add.h", "v_addf(v_mulf(v->a_multiplier, v_to_float(a)), v_mulf(v->b_multiplier, v_to_float(b)))",
-           "_mm512_fmadd_ps(v->a_multiplier, v_to_float(a), v_mulf(v->b_multiplier, v_to_float(b)))", ("add_avx512vnni",)),
+    Mutant("fused multiply-add", "x86/add_avx512vnni.c", "_mm512_add_ps(_mm512_mul_ps(v->a_multiplier, a.q[q]),",
+           "_mm512_fmadd_ps(v->a_multiplier, a.q[q],", ("add_avx512vnni",)),
+    Mutant("multipliers in another order", "x86/mul_avx512vnni.c", "_mm512_mul_ps(_mm512_mul_ps(a.q[q], b.q[q]), v->multiplier)",
+           "_mm512_mul_ps(a.q[q], _mm512_mul_ps(b.q[q], v->multiplier))", ("mul_avx512vnni",)),
+    Mutant("another zero point", "x86/elementwise_avx512vnni.h", "+ (float)zero", "+ (float)(zero | 1)", ("add_avx512vnni", "mul_avx512vnni")),
+    Mutant("one value for all as many", "x86/elementwise_avx512vnni.h", "    if (stride == 0)", "    if (0)", ("add_avx512vnni", "mul_avx512vnni")),
+    Mutant("whole vectors", "x86/elementwise_avx512vnni.h", "count >= BYTES ? ~(__mmask64)0 : ((__mmask64)1 << count) - 1",
+           "~(__mmask64)0 - (count == 0)", ("add_avx512vnni", "mul_avx512vnni")),
     Mutant("dropped tail", "x86/vector.h", "(1 << count) - 1);", "((1 << count) - 1) >> 1);",
-           ("add_avx512vnni", "mul_avx512vnni", "quantize_avx512vnni", "dequantize_avx512vnni", "average_pool_avx512vnni")),
+           ("quantize_avx512vnni", "dequantize_avx512vnni", "average_pool_avx512vnni")),
     Mutant("whole vectors", "x86/vector.h", "count >= LANES ? 0xFFFF : (1 << count) - 1", "count | 0xFFFF",
-           ("mul_avx512vnni", "prelu_avx512vnni", "dequantize_avx512vnni", "matmul_avx512vnni")),
+           ("prelu_avx512vnni", "dequantize_avx512vnni", "matmul_avx512vnni")),
+    Mutant("halves of the table changed over", "x86/lut_avx512vbmi.c", "(part ^ 2)", "part", ("lut_avx512vbmi",)),
+    Mutant("dropped tail", "x86/lut_avx512vbmi.c", "    if (i < range->ch_end)", "    if (0)", ("lut_avx512vbmi",)),
     Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),
     Mutant("block behind the range", "x86/max_pool.h", "ek_min(c, range->ch_end - BYTES)", "c", ("max_pool_avx512vnni",)),
-    Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP,
-           """const __m512 magic = _mm512_set1_ps(12582912.0f);
+    Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP_REQUANTIZE,
+           """const __m512 magic = _mm512_set1_ps(12582912.0f), v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
            const __m512 once = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), multiplier, magic), magic);
            const __mmask16 near = _mm512_cmp_ps_mask(_mm512_mul_ps(v, v), _mm512_set1_ps(1e6f), _CMP_LT_OQ);
-           return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mask_mov_ps(v, near, once), r->hi));""", VNNI512),
+           return ek_round_top(_mm512_mask_mov_ps(v, near, once), r);""", VNNI512),
     Mutant("half away from zero", "x86/requant_avx512vnni.h", TOP,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
-           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", VNNI512),
-    Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_ps(v, r->hi)", "v", VNNI512),
-    Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(_mm512_packs_epi16(ab, cd), r->lowest)",
-           "_mm512_packs_epi16(ab, cd)", VNNI512),
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", PACKED512),
+    Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
+    Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",
+           "_mm512_max_epi8(all, r->lowest)", PACKED512),
+    Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(all, r->lowest)", "all", PACKED512),
     Mutant("zero point wraps", "x86/requant_avx512vnni.h", "_mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero)",
-           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", VNNI512),
+           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", (*VNNI512, "mul_avx512vnni")),
     Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", VNNI512),
     Mutant("another offset", "x86/vnni_avx512.h", "flip = _mm512_set1_epi8(-128)", "flip = _mm512_set1_epi8(-127)", CONV512),
     Mutant("padding of zero", "x86/vnni_avx512.h", "value + 128, (size_t)count", "128 + (value & 0), (size_t)count", CONV512),

@@ -13,7 +13,8 @@
 typedef struct ek_requant_avx512vnni {
     __m512 lo, hi;  /* before the zero point is added */
     __m512i zero;   /* as 16 bit */
-    __m512i lowest; /* the lower clamp as 8 bit */
+    __m512i lowest, highest; /* the clamp as 8 bit */
+    __m512i top;    /* what saturates to 127, as binary32 */
     __m512i order;  /* of 32-bit parts, for ek_pack64 */
 } ek_requant_avx512vnni;
 
@@ -25,6 +26,8 @@ static inline ek_requant_avx512vnni ek_requant_avx512vnni_init(const ek_clamp *c
     r.hi = _mm512_set1_ps(scalar.hi);
     r.zero = _mm512_set1_epi16((short)scalar.zero);
     r.lowest = _mm512_set1_epi8((char)clamp->lo);
+    r.highest = _mm512_set1_epi8((char)clamp->hi);
+    r.top = _mm512_castps_si512(_mm512_set1_ps(32768.0f));
     r.order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return r;
 }
@@ -47,24 +50,32 @@ static inline __m128i ek_pack16_avx512vnni(__m512i a, const ek_requant_avx512vnn
     return _mm512_cvtepi32_epi8(_mm512_add_epi16(a, r->zero));
 }
 
-/* The same in fewer instructions for many vectors, where v cannot be NaN: only the upper clamp is
- * taken here. What is below int32 becomes its lowest value, which saturates to an int8 of -128
- * whatever the zero point, and the lower clamp then is one instruction for 64 values. */
+/* rne(v) for ek_pack64, where v cannot be NaN. Packing saturates, so that clamps then take one
+ * instruction for 64 values each. Here is only what an int32 cannot hold: below, the conversion
+ * gives the lowest value, which becomes an int8 of -128 whatever the zero point; above, v is limited
+ * first. As integers binary32 numbers have the same order, except that negative ones stay below
+ * positive ones in any order; and an integer minimum does not take the multiplier's place. */
+static inline __m512i ek_round_top(__m512 v, const ek_requant_avx512vnni *r)
+{
+    const __m512i limited = _mm512_min_epi32(_mm512_castps_si512(v), r->top);
+    return _mm512_cvtps_epi32(_mm512_castsi512_ps(limited));
+}
+
 static inline __m512i ek_requantize_top(__m512i acc, __m512 multiplier,
                                         const ek_requant_avx512vnni *r)
 {
-    const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-    return _mm512_cvtps_epi32(_mm512_min_ps(v, r->hi));
+    return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);
 }
 
-/* Four vectors of ek_requantize_top as int8: of each 128-bit lane four values of a, of b, of c and
- * of d follow each other. */
+/* Four vectors of ek_round_top as int8: of each 128-bit lane four values of a, of b, of c and of d
+ * follow each other. */
 static inline __m512i ek_pack64_lanes(__m512i a, __m512i b, __m512i c, __m512i d,
                                       const ek_requant_avx512vnni *r)
 {
     const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero);
     const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), r->zero);
-    return _mm512_max_epi8(_mm512_packs_epi16(ab, cd), r->lowest);
+    const __m512i all = _mm512_packs_epi16(ab, cd);
+    return _mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest);
 }
 
 /* The same in order: all of a, then b, c and d. */
