@@ -31,7 +31,8 @@ class ListedKernel:
 
     Attributes:
         kind, set: in lower case; `name` is the function's, without its prefix.
-        tile: rows and depth of the tiles in which it takes its weights; (0, 0) where they are DENSE or none.
+        tile: rows and depth of the tiles in which it takes its weights; (0, 0) where they are DENSE or none. A
+            negative depth stands for PAIRED weights.
     """
 
     kind: str
@@ -63,5 +64,5 @@ def ladder(name: str) -> list[str]:
 def listed_kernels() -> tuple[ListedKernel, ...]:
     """All kernels, whatever the processor: best sets first, and within a set the more special ones."""
     text = (source_root() / "csrc" / "kernels" / "kernels.def").read_text(encoding="utf-8")
-    lines = re.findall(r"^EK_KERNEL\((\w+), (\w+), (\w+), \w+, \w+, (\d+), (\d+)\)", text, re.M)
+    lines = re.findall(r"^EK_KERNEL\((\w+), (\w+), (\w+), \w+, \w+, (\d+), (-?\d+)\)", text, re.M)
     return tuple(ListedKernel(kind.lower(), its_set.lower(), name, (int(n), int(k))) for kind, its_set, name, n, k in lines)

@@ -10,7 +10,8 @@
 #include "operator.h"
 
 #define IMPLEMENTED_FEATURES \
-    ((uint64_t)(EK_FEATURE_INTERLEAVED_WEIGHTS | EK_FEATURE_SPARSE_WEIGHTS | EK_FEATURE_STATE))
+    ((uint64_t)(EK_FEATURE_INTERLEAVED_WEIGHTS | EK_FEATURE_SPARSE_WEIGHTS | \
+                EK_FEATURE_PAIRED_WEIGHTS | EK_FEATURE_STATE))
 
 static ek_status refuse_at(ek_model *model, const void *record, ek_status status)
 {
@@ -227,6 +228,9 @@ static int is_encoding(const ek_model *model, const ek_tensor_record *t)
                t->tile_n <= EK_FORMAT_MAX_TILE_N &&
                (t->tile_n == 0 || is_power_of_two(t->tile_n)) && 1 <= t->tile_k &&
                t->tile_k <= EK_FORMAT_MAX_GAP_BITS;
+    case EK_ENCODING_PAIRED:
+        return has_feature(model, EK_FEATURE_PAIRED_WEIGHTS) && t->tile_n == EK_PAIRED_TILE &&
+               t->tile_k == EK_PAIRED_TILE;
     default:
         return 0;
     }
@@ -237,6 +241,7 @@ static uint32_t readonly_align(uint8_t encoding)
     switch (encoding) {
     case EK_ENCODING_INTERLEAVED: return EK_WEIGHTS_ALIGN_INTERLEAVED;
     case EK_ENCODING_SPARSE: return EK_WEIGHTS_ALIGN_SPARSE;
+    case EK_ENCODING_PAIRED: return EK_WEIGHTS_ALIGN_PAIRED;
     default: return EK_WEIGHTS_ALIGN_DENSE;
     }
 }

@@ -16,6 +16,8 @@
 #define EK_WEIGHTS_ALIGN_DENSE 16u
 #define EK_WEIGHTS_ALIGN_INTERLEAVED 64u
 #define EK_WEIGHTS_ALIGN_SPARSE 4u
+#define EK_WEIGHTS_ALIGN_PAIRED 16u
+#define EK_PAIRED_TILE 4
 #define EK_SECTION_SLOTS 12
 #define EK_NO_INDEX 0xFFFFFFFFu
 #define EK_NO_QUANT 0xFFFFu
@@ -35,6 +37,7 @@
 #define EK_FORMAT_MAX_TILE_N 64u
 #define EK_FORMAT_MAX_TILE_K 16u
 #define EK_FORMAT_MAX_GAP_BITS 8u
+#define EK_FORMAT_PAIRED_SUM 65535u
 
 #define EK_SECTION_TENSORS 0
 #define EK_SECTION_DIMS 1
@@ -66,6 +69,7 @@
 #define EK_ENCODING_INTERLEAVED 1
 #define EK_ENCODING_SPARSE 2
 #define EK_ENCODING_CODEBOOK 3
+#define EK_ENCODING_PAIRED 4
 
 #define EK_GRANULARITY_TENSOR 0
 #define EK_GRANULARITY_AXIS 1
@@ -108,6 +112,7 @@
 #define EK_FEATURE_FLOAT_OPERATORS 0x80u
 #define EK_FEATURE_GROUP_QUANTIZATION 0x100u
 #define EK_FEATURE_INT64_TENSORS 0x200u
+#define EK_FEATURE_PAIRED_WEIGHTS 0x400u
 
 /* Least and most inputs; bit i: the output may take over the memory of input i exactly. */
 #define EK_OPERANDS_QUANTIZE 1, 1, 0
@@ -155,8 +160,8 @@ typedef struct ek_tensor_record {
     uint8_t rank; /* 0 to 6 */
     uint8_t region; /* `Region` */
     uint8_t encoding; /* `Encoding`; DENSE outside READONLY */
-    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; else 0 */
-    uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0 */
+    uint8_t tile_n; /* INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; PAIRED: 4; else 0 */
+    uint8_t tile_k; /* INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; PAIRED: 4; else 0 */
     uint16_t quant; /* index in QUANTS, or 0xFFFF */
     uint16_t first_op; /* index of the operator that writes it; 0 for READONLY, STATE and inputs */
     uint16_t last_op; /* index of the last operator that reads it, `first_op` if none does; for an output, the last operator */

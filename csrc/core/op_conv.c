@@ -97,7 +97,7 @@ ek_status ek_check_depthwise_conv2d(const ek_op *op)
     const ek_tensor_record *x = ek_op_input(op, 0), *w = ek_op_input(op, 1);
     const ek_tensor_record *y = ek_op_output(op);
     if (!has_tensor_types(op) || x->rank != 4 || w->rank != 3 || y->rank != 4 ||
-        w->encoding == EK_ENCODING_INTERLEAVED)
+        w->encoding == EK_ENCODING_INTERLEAVED || w->encoding == EK_ENCODING_PAIRED)
         return EK_ERROR_OPERATOR;
     const uint32_t *xd = ek_dims(op->model, x), *wd = ek_dims(op->model, w);
     const uint32_t *yd = ek_dims(op->model, y);

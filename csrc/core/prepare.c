@@ -238,6 +238,10 @@ void ek_emit_nothing(ek_builder *builder, const ek_op *op)
 static int as_stored(const ek_stored_weights *stored, const ek_conv_params *p, ek_weights *weights)
 {
     *weights = (ek_weights){(const int8_t *)stored->data, stored->tile_n, stored->tile_k, 0};
+    if (stored->encoding == EK_ENCODING_PAIRED) {
+        weights->tile_k = -stored->tile_k;
+        return p->groups == 1;
+    }
     if (stored->encoding == EK_ENCODING_INTERLEAVED)
         /* The file interleaves all channels at once, kernels each group on its own. */
         return p->groups == 1 || p->out.c / p->groups % stored->tile_n == 0;
@@ -255,7 +259,7 @@ static int reads_stored(const ek_kernel *kernel, const ek_stored_weights *stored
     ek_conv_params params = *p;
     params.weights = *weights;
     const int64_t positions = (int64_t)p->out.n * p->out.h * p->out.w;
-    return positions < FEW_POSITIONS && supports(kernel, &params);
+    return positions < FEW_POSITIONS && weights->tile_k >= 0 && supports(kernel, &params);
 }
 
 /* `p` with the whole weights in the kernel's packing at `data`. */
@@ -417,6 +421,8 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
         (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)p->in.c / (uint64_t)p->groups);
     ek_conv_params params = with_weights(p, kernel, stored->data);
     const int direct = reads_stored(kernel, stored, p, &params.weights);
+    if (!direct && kernel->tile_k < 0)
+        return 0; /* weights become PAIRED when a file is written or never */
     if (!direct)
         params.weights = with_weights(p, kernel, stored->data).weights;
     if (builder->steps != NULL && kernel->set != EK_KERNELS_SCALAR)

@@ -109,6 +109,69 @@ static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count
     }
 }
 
+/* ---- PAIRED ---------------------------------------------------------------------------------- */
+
+/* The 16-bit number that holds the weights of rows `row`, which is even, and row + 1. In a tile stand the
+ * numbers of columns 0 2 of the first pair of rows, 0 2 of the second, then 1 3 of both. */
+static int32_t pair_at(const ek_stored_weights *w, int32_t row, int32_t k)
+{
+    const size_t tiles = (size_t)((w->depth + EK_PAIRED_TILE - 1) / EK_PAIRED_TILE);
+    const size_t tile = (size_t)(row / EK_PAIRED_TILE) * tiles + (size_t)(k / EK_PAIRED_TILE);
+    const int32_t number = (k & 1) * 4 + (row & 2) + (k >> 1 & 1);
+    int16_t pair;
+    memcpy(&pair, w->data + tile * EK_PAIRED_TILE * EK_PAIRED_TILE + 2 * (size_t)number, sizeof pair);
+    return pair;
+}
+
+static int32_t even_of(int32_t pair)
+{
+    return (int8_t)pair;
+}
+
+/* 128 at most, which `paired_is_sound` refuses. */
+static int32_t odd_of(int32_t pair)
+{
+    return (pair - even_of(pair)) / 256;
+}
+
+static int32_t paired_weight(const ek_stored_weights *w, int32_t row, int32_t k)
+{
+    const int32_t pair = pair_at(w, row & ~1, k);
+    return row & 1 ? odd_of(pair) : even_of(pair);
+}
+
+static void unpack_paired(const ek_stored_weights *w, int32_t row, int32_t count,
+                          const row_layout *to, int8_t *out)
+{
+    for (int32_t r = 0; r < count; r++) {
+        int8_t *target = out + row_start(to, r);
+        for (int32_t k = 0; k < w->depth; k++)
+            target[in_row(to, (uint32_t)k)] = (int8_t)paired_weight(w, row + r, k);
+    }
+}
+
+/* No weight is 128, what fills the tiles is zero, and the magnitudes of an odd row are small enough. */
+static int paired_is_sound(const ek_stored_weights *w)
+{
+    const int32_t rows = (int32_t)round_up((uint64_t)w->rows, EK_PAIRED_TILE);
+    const int32_t depth = (int32_t)round_up((uint64_t)w->depth, EK_PAIRED_TILE);
+    if (w->bytes != (uint64_t)rows * (uint64_t)depth)
+        return 0;
+    for (int32_t row = 0; row < rows; row += 2) {
+        uint32_t sum = 0;
+        for (int32_t k = 0; k < depth; k++) {
+            const int32_t pair = pair_at(w, row, k), even = even_of(pair), odd = odd_of(pair);
+            if (odd > 127 || ((row >= w->rows || k >= w->depth) && even != 0) ||
+                ((row + 1 >= w->rows || k >= w->depth) && odd != 0))
+                return 0;
+            sum += (uint32_t)(odd < 0 ? -odd : odd);
+        }
+        if (sum > EK_FORMAT_PAIRED_SUM)
+            return 0;
+    }
+    return 1;
+}
+
 /* ---- SPARSE ---------------------------------------------------------------------------------- */
 
 /* The values of one tile, in ascending order of their place. */
@@ -285,6 +348,8 @@ void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count,
            (size_t)ek_packed_bytes((uint64_t)count, (uint64_t)stored->depth, tile_n, tile_k));
     if (stored->encoding == EK_ENCODING_SPARSE)
         unpack_sparse(stored, row, count, &to, out);
+    else if (stored->encoding == EK_ENCODING_PAIRED)
+        unpack_paired(stored, row, count, &to, out);
     else
         unpack_matrix(stored, row, count, &to, out);
 }
@@ -295,6 +360,8 @@ int ek_weights_pairs_fit(const ek_stored_weights *stored)
 {
     const uint64_t tops = UINT64_C(0x8080808080808080), ones = UINT64_C(0x0101010101010101);
     uint32_t i = 0;
+    if (stored->encoding == EK_ENCODING_PAIRED)
+        return 0; /* not known: a byte is no weight there */
     if (stored->encoding == EK_ENCODING_SPARSE)
         i = ((const ek_sparse_tile *)(const void *)stored->data)[0].values;
     for (; i < stored->bytes && stored->bytes - i >= 8; i += 8) {
@@ -329,6 +396,15 @@ static void sum_matrix_rows(const ek_stored_weights *w, uint32_t *sums)
     }
 }
 
+static void sum_paired_rows(const ek_stored_weights *w, uint32_t *sums)
+{
+    for (int32_t row = 0; row < w->rows; row++) {
+        sums[row] = 0;
+        for (int32_t k = 0; k < w->depth; k++)
+            sums[row] += (uint32_t)paired_weight(w, row, k);
+    }
+}
+
 static void sum_sparse_rows(const ek_stored_weights *w, uint32_t *sums)
 {
     memset(sums, 0, (size_t)w->rows * sizeof *sums);
@@ -346,6 +422,8 @@ void ek_offset_start(const ek_stored_weights *stored, const int32_t *start, int3
     uint32_t *sums = (uint32_t *)out; /* two views of one type: ISO C11, 6.5, paragraph 7 */
     if (stored->encoding == EK_ENCODING_SPARSE)
         sum_sparse_rows(stored, sums);
+    else if (stored->encoding == EK_ENCODING_PAIRED)
+        sum_paired_rows(stored, sums);
     else
         sum_matrix_rows(stored, sums);
     for (int32_t row = 0; row < stored->rows; row++)
@@ -371,6 +449,8 @@ int ek_weights_are_sound(const ek_model *model, const ek_tensor_record *tensor)
     const ek_stored_weights w = ek_stored(model, tensor);
     if (w.encoding == EK_ENCODING_SPARSE)
         return sparse_is_sound(&w);
+    if (w.encoding == EK_ENCODING_PAIRED)
+        return paired_is_sound(&w);
     return w.bytes == ek_packed_bytes((uint64_t)w.rows, (uint64_t)w.depth, w.tile_n, w.tile_k) &&
            filling_is_zero(&w);
 }

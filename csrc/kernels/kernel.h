@@ -77,7 +77,8 @@ typedef struct ek_image {
 
 /* Weights as stored: DENSE canonical rows, or INTERLEAVED [N/tile_n][K/tile_k][tile_n][tile_k]
  * with N output channels and K taps times input channels, zero-filled. With groups each group
- * is interleaved on its own. tile_n = tile_k = 0 is DENSE. */
+ * is interleaved on its own. tile_n = tile_k = 0 is DENSE; tile_n = 4 and tile_k = -4 is PAIRED
+ * (docs/FORMAT.md, chapter Paired weights), which only kernels that ask for it read. */
 typedef struct ek_weights {
     const int8_t *data;
     int32_t tile_n, tile_k;
@@ -242,7 +243,7 @@ typedef struct ek_kernel {
     ek_kernel_fn run;
     ek_supports_fn supports; /* null: always */
     ek_scratch_fn scratch;   /* null: none */
-    int32_t tile_n, tile_k;  /* the packing it wants for its weights; 0: DENSE */
+    int32_t tile_n, tile_k;  /* the packing it wants for its weights, as in ek_weights */
     int32_t x_offset; /* what a CONV2D kernel adds to each activation, to make it unsigned */
 } ek_kernel;
 

@@ -13,6 +13,7 @@ from edgekit.building import targets as descriptions
 from edgekit.building.code_size import text_bytes
 from edgekit.building.scons import scons
 from edgekit.errors import InputError
+from edgekit.format.writer import Packing
 from edgekit.kernel_sets import ladder, listed_kernels
 from edgekit.sources import source_root
 
@@ -125,8 +126,19 @@ def weight_tile(name: str) -> tuple[int, int] | None:
     """
     sets = ladder(_read(name).packing)
     convolutions = [kernel for kernel in listed_kernels() if kernel.kind == "conv2d" and kernel.set in sets]
-    (tile, *others) = {kernel.tile for kernel in convolutions if kernel.set == convolutions[0].set}
+    tiles = {kernel.tile for kernel in convolutions if kernel.set == convolutions[0].set and kernel.tile[1] >= 0}
+    (tile, *others) = tiles
     return tile if tile[0] and not others else None
+
+
+def weight_packing(name: str) -> Packing:
+    """How the convolution kernels of a target's packing like their weights.
+
+    Raises:
+        InputError: the target is unknown.
+    """
+    best = next(kernel for kernel in listed_kernels() if kernel.kind == "conv2d" and kernel.set in ladder(_read(name).packing))
+    return Packing(tile=weight_tile(name), paired=best.tile[1] < 0)
 
 
 def _read(name: str) -> descriptions.Target:

@@ -274,7 +274,7 @@ def _packing(target: str | None) -> Packing:
     Raises:
         InputError: there is no such target.
     """
-    from edgekit.commands.build import weight_tile
+    from edgekit.commands.build import weight_packing
     from edgekit.format.writer import Packing
 
-    return Packing() if target is None else Packing(tile=weight_tile(target))
+    return Packing() if target is None else weight_packing(target)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from edgekit.building.targets import Target
-from edgekit.commands.build import weight_tile
+from edgekit.commands.build import weight_packing
 from edgekit.data import DataSource, Preprocessing
 from edgekit.errors import InputError
 from edgekit.firmware import build, toolchain
@@ -22,7 +22,7 @@ from edgekit.firmware.generate import Subject, generate, readme
 from edgekit.firmware.serve import STACK_BYTES, Server
 from edgekit.format.reader import read
 from edgekit.format.summary import summarize
-from edgekit.format.writer import Packing, write
+from edgekit.format.writer import write
 from edgekit.program import Program
 from edgekit.verify.backends.base import Sample
 from edgekit.verify.samples import synthetic
@@ -109,7 +109,7 @@ def _make(
     target = board(name)
     _check_tools(target)
     program = read(model)
-    content = write(program, packing=Packing(tile=weight_tile(name)))
+    content = write(program, packing=weight_packing(name))
     _check_size(model, content, program, target)
     sample, about = _sample(model, program, data, preprocessing)
     with Server(target) as server:

@@ -48,6 +48,7 @@ def c_header() -> str:
         f"#define EK_SECTION_ALIGN {schema.SECTION_ALIGN}u",
         f"#define EK_ARENA_ALIGN {schema.ARENA_ALIGN}u",
         *(f"#define EK_WEIGHTS_ALIGN_{e.name} {align}u" for e, align in schema.WEIGHTS_ALIGN.items()),
+        f"#define EK_PAIRED_TILE {schema.PAIRED_TILE}",
         f"#define EK_SECTION_SLOTS {schema.SECTION_SLOTS}",
         f"#define EK_NO_INDEX 0x{schema.NO_INDEX:08X}u",
         f"#define EK_NO_QUANT 0x{schema.NO_QUANT:04X}u",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.errors import FormatError
-from edgekit.format.schema import MAX_GAP_BITS, MAX_TILE_N, SPARSE_TILE
+from edgekit.format.schema import MAX_GAP_BITS, MAX_TILE_N, PAIRED_SUM, PAIRED_TILE, SPARSE_TILE
 
 SPARSE_TILE_ELEMENTS = 6144
 """The writer's limit for one tile, which a runtime decodes into scratch of that many bytes."""
@@ -49,6 +49,40 @@ def decode_interleaved(data: bytes, shape: tuple[int, ...], tile_n: int, tile_k:
     if matrix[n:].any() or matrix[:, k:].any():
         raise FormatError("interleaved weights are not zero-filled")
     return matrix[:n, :k].reshape(shape).copy()
+
+
+def encode_paired(weights: np.ndarray) -> bytes | None:
+    """256 * odd + even of two channels in 16 bits, in tiles; None where that cannot be undone."""
+    n, k = rows_and_depth(weights.shape)
+    matrix = np.pad(weights.reshape(n, k).astype(np.int32), ((0, -n % PAIRED_TILE), (0, -k % PAIRED_TILE)))
+    pairs = 256 * matrix[1::2] + matrix[::2]
+    if pairs.min() < -(2**15) or pairs.max() >= 2**15 or np.abs(matrix[1::2]).sum(axis=1).max() > PAIRED_SUM:
+        return None
+    tiles = pairs.astype("<i2").reshape(-1, 2, pairs.shape[1] // PAIRED_TILE, 2, 2)
+    return np.ascontiguousarray(tiles.transpose(0, 2, 4, 1, 3)).tobytes()
+
+
+def decode_paired(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Inverse of `encode_paired`.
+
+    Raises:
+        FormatError: the size does not fit, a weight is no int8 or a channel's weights too large, or the filling is not zero.
+    """
+    n, k = rows_and_depth(shape)
+    if len(data) != interleaved_bytes(shape, PAIRED_TILE, PAIRED_TILE):
+        raise FormatError(f"{len(data)} bytes for paired weights of shape {shape}")
+    tiles = np.frombuffer(data, "<i2").reshape(-(-n // PAIRED_TILE), -(-k // PAIRED_TILE), 2, 2, 2)
+    pairs = tiles.transpose(0, 3, 1, 4, 2).reshape(2 * len(tiles), -1).astype(np.int32)
+    even = pairs.astype(np.int8).astype(np.int32)
+    odd = (pairs - even) >> 8
+    if odd.max() > 127:
+        raise FormatError("paired weights hold 128")
+    if np.abs(odd).sum(axis=1).max() > PAIRED_SUM:
+        raise FormatError("paired weights of an odd channel are too large together")
+    matrix = np.stack([even, odd], axis=1).reshape(2 * len(pairs), -1)
+    if matrix[n:].any() or matrix[:, k:].any():
+        raise FormatError("paired weights are not zero-filled")
+    return matrix[:n, :k].astype(np.int8).reshape(shape)
 
 
 def sparse_tile_rows(shape: tuple[int, ...]) -> int:

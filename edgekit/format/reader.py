@@ -49,7 +49,7 @@ from edgekit.program import (
 
 _E = TypeVar("_E", bound=IntEnum)
 
-SUPPORTED = Feature.INTERLEAVED_WEIGHTS | Feature.SPARSE_WEIGHTS
+SUPPORTED = Feature.INTERLEAVED_WEIGHTS | Feature.SPARSE_WEIGHTS | Feature.PAIRED_WEIGHTS
 """What this reader can run; the C runtime of the same version runs STATE, too."""
 
 
@@ -184,8 +184,8 @@ class _Reader:
             encoding = Encoding(int(record["encoding"]))
             if encoding != Encoding.DENSE and (index not in weights or index in activations):
                 raise FormatError(f"tensor {index}: encoding {encoding.name} for a tensor that is no weights")
-            if index in depthwise and encoding == Encoding.INTERLEAVED:
-                raise FormatError(f"tensor {index}: depthwise weights are never INTERLEAVED")
+            if index in depthwise and encoding in (Encoding.INTERLEAVED, Encoding.PAIRED):
+                raise FormatError(f"tensor {index}: depthwise weights are never {encoding.name}")
             tensor.data = self._constant(index, tensor, record, encoding)
 
     def _constant(self, index: int, tensor: Tensor, record: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -204,6 +204,9 @@ class _Reader:
             if encoding == Encoding.SPARSE:
                 self._feature(Feature.SPARSE_WEIGHTS)
                 return packing.decode_sparse(data, tensor.shape, tile_n, tile_k)
+            if encoding == Encoding.PAIRED:
+                self._feature(Feature.PAIRED_WEIGHTS)
+                return packing.decode_paired(data, tensor.shape)
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
         return np.frombuffer(data, _NUMPY[tensor.dtype]).reshape(tensor.shape).copy()
@@ -596,6 +599,7 @@ def _check_tiles(encoding: Encoding, tile_n: int, tile_k: int, where: str) -> No
         Encoding.DENSE: tile_n == tile_k == 0,
         Encoding.INTERLEAVED: power_n and tile_n > 0 and power_k and 0 < tile_k <= schema.MAX_TILE_K,
         Encoding.SPARSE: power_n and 1 <= tile_k <= schema.MAX_GAP_BITS,
+        Encoding.PAIRED: tile_n == tile_k == schema.PAIRED_TILE,
     }
     if not fits.get(encoding, False):
         raise FormatError(f"{where}: encoding {encoding.name} with tile_n {tile_n}, tile_k {tile_k}")

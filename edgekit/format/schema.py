@@ -56,6 +56,7 @@ LIMITS = {
     "MAX_TILE_N": "rows of a tile of weights",
     "MAX_TILE_K": "columns of an INTERLEAVED tile",
     "MAX_GAP_BITS": "bits of a gap",
+    "PAIRED_SUM": "sum of the magnitudes of an odd channel's PAIRED weights; keeps its sums below 2^23",
 }
 """What the limits mean; csrc/core/format.h has them as EK_FORMAT_<name>."""
 
@@ -136,9 +137,14 @@ class Encoding(IntEnum):
     docs/FORMAT.md, chapter Sparse weights."""
     CODEBOOK = 3
     """Reserved: indexes into a table of values."""
+    PAIRED = 4
+    """Two channels in one 16-bit number, 256 * odd + even, in tiles of PAIRED_TILE channels by as many values;
+    see docs/FORMAT.md, chapter Paired weights."""
 
 
-WEIGHTS_ALIGN = {Encoding.DENSE: 16, Encoding.INTERLEAVED: 64, Encoding.SPARSE: 4}
+PAIRED_TILE = 4
+PAIRED_SUM = 65535
+WEIGHTS_ALIGN = {Encoding.DENSE: 16, Encoding.INTERLEAVED: 64, Encoding.SPARSE: 4, Encoding.PAIRED: 16}
 """Alignment in WEIGHTS of a READONLY tensor by encoding; arrays that parameters point at have 4."""
 
 
@@ -172,6 +178,7 @@ class Feature(IntFlag):
     FLOAT_OPERATORS = 1 << 7
     GROUP_QUANTIZATION = 1 << 8
     INT64_TENSORS = 1 << 9
+    PAIRED_WEIGHTS = 1 << 10
 
 
 class Opcode(IntEnum):
@@ -316,8 +323,8 @@ TENSOR = Struct(
         Field("uint8", "rank", "0 to 6"),
         Field("uint8", "region", "`Region`"),
         Field("uint8", "encoding", "`Encoding`; DENSE outside READONLY"),
-        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; else 0"),
-        Field("uint8", "tile_k", "INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; else 0"),
+        Field("uint8", "tile_n", "INTERLEAVED: channels of a tile, a power of two up to 64; SPARSE: rows of a tile, a power of two up to 64, or 0 for one tile; PAIRED: 4; else 0"),
+        Field("uint8", "tile_k", "INTERLEAVED: depth of a tile, a power of two up to 16; SPARSE: bits of a gap, 1 to 8; PAIRED: 4; else 0"),
         Field("uint16", "quant", "index in QUANTS, or 0xFFFF"),
         Field("uint16", "first_op", "index of the operator that writes it; 0 for READONLY, STATE and inputs"),
         Field("uint16", "last_op", "index of the last operator that reads it, `first_op` if none does; for an output, the last operator"),

@@ -57,11 +57,13 @@ class Packing:
     Attributes:
         tile: rows and depth of INTERLEAVED tiles, as the kernels of a target want them; None for
             DENSE.
+        paired: weights become PAIRED where they can and no user of them has groups.
         sparse_below: weights become SPARSE where that takes at most this share of their dense size;
             decoding costs time, so a small gain is not worth it. 0 for never.
     """
 
     tile: tuple[int, int] | None = None
+    paired: bool = False
     sparse_below: float = 0.8
 
 
@@ -245,6 +247,11 @@ class _Writer:
             if len(blob) <= self.packing.sparse_below * len(dense):
                 self.features |= Feature.SPARSE_WEIGHTS
                 return Encoding.SPARSE, blob, tile_n, gap_bits
+        if self.packing.paired and not depthwise and _tiles_fit_groups(tensor, users, tensor.shape[0]):
+            pairs = packing.encode_paired(tensor.data)
+            if pairs is not None:
+                self.features |= Feature.PAIRED_WEIGHTS
+                return Encoding.PAIRED, pairs, schema.PAIRED_TILE, schema.PAIRED_TILE
         tile = self.packing.tile
         if tile and not depthwise and _tiles_fit_groups(tensor, users, tile[0]):
             self.features |= Feature.INTERLEAVED_WEIGHTS

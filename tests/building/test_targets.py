@@ -11,7 +11,8 @@ import pytest
 
 from edgekit.building.code_size import text_bytes
 from edgekit.building.targets import TargetError, host_arch, read_target, read_targets, target_names
-from edgekit.commands.build import weight_tile
+from edgekit.commands.build import weight_packing, weight_tile
+from edgekit.format.writer import Packing
 
 NAMED = (
     "host", "rpi-zero2", "rpi3", "rpi4", "rpi5", "rpi2-armv7", "x86-64-v2", "x86-64-v3", "x86-64-v4", "cortex-m0plus",
@@ -132,6 +133,8 @@ def test_weights_are_packed_for_the_target() -> None:
     assert weight_tile("cortex-m0plus") is None
     assert weight_tile("x86-64-v3") == weight_tile("rpi5") == (16, 4)
     assert weight_tile("rpi4") is None  # three convolution kernels, three orders
+    assert weight_packing("cortex-m4") == Packing(tile=(2, 1), paired=True)
+    assert not weight_packing("cortex-m55").paired
 
 
 @pytest.mark.parametrize("flags", [[], ["-m32"]] if host_arch() == "x86_64" else [[]])

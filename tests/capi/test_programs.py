@@ -22,6 +22,7 @@ PACKINGS = {
     "dense": Packing(sparse_below=0),
     "interleaved": Packing(tile=(8, 4), sparse_below=0),
     "narrow": Packing(tile=(1, 16), sparse_below=0),
+    "paired": Packing(paired=True, sparse_below=0),
     "sparse": Packing(sparse_below=100),
 }
 WEIGHTED = ("conv2d", "depthwise_conv2d", "dense")

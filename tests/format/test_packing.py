@@ -43,6 +43,53 @@ def test_interleaved_filling_is_zero() -> None:
         packing.decode_interleaved(bytes(data), (3, 6), 2, 4)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_paired_comes_back(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    w = weights(rng, shape, 0.9)
+    data = packing.encode_paired(w)
+    assert data is not None and len(data) == packing.interleaved_bytes(shape, 4, 4)
+    np.testing.assert_array_equal(packing.decode_paired(data, shape), w)
+
+
+def test_paired_order() -> None:
+    w = np.array([[10 * r + k for k in range(6)] for r in range(3)], np.int8)
+    w[0, 1] = -1
+    data = packing.encode_paired(w)
+    assert data is not None
+    tiles = np.frombuffer(data, "<i2")
+    assert tiles[:8].tolist() == [2560, 3074, 20, 22, 2815, 3331, 21, 23]
+    assert tiles[8:].tolist() == [256 * 14 + 4, 0, 24, 0, 256 * 15 + 5, 0, 25, 0]
+
+
+def test_what_cannot_be_paired() -> None:
+    assert packing.encode_paired(np.array([[-1], [-128]], np.int8)) is None
+    assert packing.encode_paired(np.array([[0], [-128]], np.int8)) is not None
+    assert packing.encode_paired(np.array([[-128], [-127]], np.int8)) is not None
+    large = np.zeros((2, 516), np.int8)
+    large[1] = 127
+    assert packing.encode_paired(large) is not None
+    assert packing.encode_paired(np.pad(large, ((0, 0), (0, 1)), constant_values=4)) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "message"),
+    [(0, 0x7FFF, "128"), (1, 1, "zero-filled"), (2, 256, "zero-filled"), (3, 1, "zero-filled")],
+)
+def test_paired_damage(number: int, value: int, message: str) -> None:
+    numbers = np.zeros(8, "<i2")
+    numbers[number] = value
+    with pytest.raises(FormatError, match=message):
+        packing.decode_paired(numbers.tobytes(), (2, 2))
+    with pytest.raises(FormatError, match="12 bytes"):
+        packing.decode_paired(numbers[:6].tobytes(), (2, 2))
+
+
+def test_paired_sums() -> None:
+    numbers = np.full((130, 8), 127 * 256, "<i2")
+    with pytest.raises(FormatError, match="too large together"):
+        packing.decode_paired(numbers.tobytes(), (4, 520))
+
+
 @pytest.mark.parametrize("density", [0.0, 0.001, 0.05, 0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sparse_comes_back(shape: tuple[int, ...], density: float, rng: np.random.Generator) -> None:

@@ -108,9 +108,10 @@ class Driver:
             AssertionError: the driver died, or a kernel wrote where it must not.
         """
         with tempfile.TemporaryFile() as replies:
-            ended = self._execute(b"".join(encode(case, kernel) for case in cases), replies)
+            fits = [case.weights is None or case.weights.fit(kernel.tile_k) for case in cases]
+            ended = self._execute(b"".join(encode(c, kernel) for c, fit in zip(cases, fits, strict=True) if fit), replies)
             _kernel_list(replies)
-            return [_reply(replies, case, kernel, ended) for case in cases]
+            return [_reply(replies, c, kernel, ended) if fit else None for c, fit in zip(cases, fits, strict=True)]
 
     def _execute(self, requests: bytes, replies: IO[bytes]) -> str:
         """Fills `replies`; how the driver ended."""
@@ -135,10 +136,10 @@ def _kernel_list(stream: IO[bytes]) -> list[RemoteKernel]:
     assert head is not None, "the driver sends no list of kernels"
     kernels = []
     for number in range(head[0]):
-        words = _words(stream, 6)
-        assert words is not None
-        name = stream.read(words[5]).decode()
-        kernels.append(RemoteKernel(number, name, kernel_sets()[words[0]], *words[2:5]))
+        words = stream.read(24)
+        assert len(words) == 24
+        its_set, _, *tile_and_offset, length = struct.unpack("<II3iI", words)
+        kernels.append(RemoteKernel(number, stream.read(length).decode(), kernel_sets()[its_set], *tile_and_offset))
     return kernels
 
 

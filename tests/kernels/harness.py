@@ -24,6 +24,7 @@ import numpy as np
 
 from edgekit import kernel_sets as sets
 from edgekit.building import targets
+from edgekit.format.packing import encode_paired
 from edgekit.runtime.header import declarations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,10 +210,18 @@ class Weights:
         """The values of ek_weights."""
         return {"tile_n": tile_n, "tile_k": tile_k, "pairs_fit": int(self.matrix.min(initial=0) > -128)}
 
+    def fit(self, tile_k: int) -> bool:
+        """Whether they can be packed for a kernel: PAIRED is not for all."""
+        return tile_k >= 0 or (len(self.matrix) == 1 and encode_paired(self.matrix[0]) is not None)
+
     def packed(self, tile_n: int, tile_k: int) -> np.ndarray:
         """As the file stores them for one packing; DENSE for zero tiles."""
         if tile_n == 0:
             return self.matrix.reshape(-1)
+        if tile_k < 0:
+            pairs = encode_paired(self.matrix[0])
+            assert pairs is not None
+            return np.frombuffer(pairs, np.int8)
         groups, n, k = self.matrix.shape
         padded = np.zeros((groups, -(-n // tile_n) * tile_n, -(-k // tile_k) * tile_k), np.int8)
         padded[:, :n, :k] = self.matrix
@@ -288,6 +297,8 @@ class Machine:
         Raises:
             AssertionError: a byte outside the output or the scratch, or an input, has changed.
         """
+        if case.weights is not None and not case.weights.fit(kernel.tile_k if tile is None else tile[1]):
+            return None
         params = self.params(case, (kernel.tile_n, kernel.tile_k) if tile is None else tile, kernel.x_offset)
         if kernel.supports and not kernel.supports(params):
             return None

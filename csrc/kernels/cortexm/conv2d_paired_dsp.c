@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Convolution over PAIRED weights: blocks of four output channels by two pixels, or by one.
+ *
+ * A half of a word of weights is 256 * odd + even. Its products with the input add up to 256 times the odd
+ * channel's sum plus the even one's; sxtb16 leaves of the word the even channel's weights, whose products
+ * add up to the other. A file with PAIRED weights has none of which an odd sum exceeds 24 bits.
+ */
+#include "../kernels.h"
+#include "dsp.h"
+#include "patch.h"
+
+#define CHANNELS 4
+#define PIXELS 2
+#define QUAD 4 /* values of a tile: two pairs, of values 0 2 and 1 3, as sxtb16 makes them of input, too */
+
+/* Blocks of four channels, whose weights, start and multipliers follow each other, and whose outputs are
+ * at y and for the second pixel `step` bytes on. */
+typedef struct paired_job {
+    const int32_t *start;
+    const float *multiplier;
+    int8_t *y;
+    ptrdiff_t step;
+    int32_t zero;
+    const int32_t *start_end;
+} paired_job;
+
+#ifdef __ARM_FP
+/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates 12 or 14
+ * instructions. Outputs are clamped to the whole type.
+ *
+ *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel each,
+ *        r6 r7, r8 r9, r10 r11, r12 lr sums
+ *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that of eights
+ *     s0 s1 requantization, s2 x, s3 the end of its eights, s4 its end, s5 start, s6 multiplier, s7 s8 y,
+ *     s9 zero point, s10 start_end, s12-s15 multipliers */
+void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
+void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
+
+#define ENTER                     \
+    "    push {r4-r11, lr}\n"     \
+    "    ldm r2, {r4-r9}\n"       \
+    "    vmov s2, r0\n"           \
+    "    vmov s5, s6, r4, r5\n"   \
+    "    add r7, r6, r7\n"        \
+    "    vmov s7, s8, r6, r7\n"   \
+    "    vmov s9, s10, r8, r9\n"  \
+    "    bic r4, r3, #7\n"
+
+/* Four ldr side by side would take a cycle less than the ldm, by the Cortex-M4's manual, for two more
+ * instructions. */
+#define STEP_2                    \
+    "    ldm r0!, {r2, r3}\n"     \
+    "    ldm r1!, {r4, r5}\n"     \
+    "    smlad r8, r4, r2, r8\n"  \
+    "    smlad r9, r4, r3, r9\n"  \
+    "    smlad r12, r5, r2, r12\n" \
+    "    smlad lr, r5, r3, lr\n"  \
+    "    sxtb16 r4, r4\n"         \
+    "    sxtb16 r5, r5\n"         \
+    "    smlad r6, r4, r2, r6\n"  \
+    "    smlad r7, r4, r3, r7\n"  \
+    "    smlad r10, r5, r2, r10\n" \
+    "    smlad r11, r5, r3, r11\n"
+
+#define STEPS_1                       \
+    "    ldm r0!, {r2, r3}\n"         \
+    "    ldm r1!, {r8-r11}\n"         \
+    "    smlad r5, r8, r2, r5\n"      \
+    "    smlad r7, r9, r2, r7\n"      \
+    "    sxtb16 r8, r8\n"             \
+    "    sxtb16 r9, r9\n"             \
+    "    smlad r4, r8, r2, r4\n"      \
+    "    smlad r6, r9, r2, r6\n"      \
+    "    smlad r5, r10, r3, r5\n"     \
+    "    smlad r7, r11, r3, r7\n"     \
+    "    sxtb16 r10, r10\n"           \
+    "    sxtb16 r11, r11\n"           \
+    "    smlad r4, r10, r3, r4\n"     \
+    "    smlad r6, r11, r3, r6\n"
+
+/* The odd channel's sum from both, and its start. */
+#define ODD(even, odd, start)                        \
+    "    sub " odd ", " odd ", " even "\n"           \
+    "    add " odd ", " start ", " odd ", asr #8\n"
+
+EK_DSP_FUNCTION("ek_dsp_paired_2", ENTER
+                "    add r4, r0, r4, lsl #3\n"
+                "    add r5, r0, r3, lsl #3\n"
+                "    vmov s3, s4, r4, r5\n"
+                "1:  vmov r5, s5\n"
+                "    ldr r6, [r5]\n"
+                "    ldr r10, [r5, #8]\n"
+                "    vmov r4, s3\n"
+                "    mov r7, r6\n"
+                "    mov r8, r6\n"
+                "    mov r9, r6\n"
+                "    mov r11, r10\n"
+                "    mov r12, r10\n"
+                "    mov lr, r10\n"
+                "    cmp r0, r4\n"
+                "    beq 3f\n"
+                "2:  .rept 8\n" STEP_2
+                "    .endr\n"
+                "    vmov r2, s3\n"
+                "    cmp r0, r2\n"
+                "    bne 2b\n"
+                "3:  vmov r2, s4\n"
+                "    cmp r0, r2\n"
+                "    beq 4f\n" STEP_2 STEP_2
+                "    b 3b\n"
+                "4:  vmov r5, s5\n"
+                "    vmov r4, s6\n"
+                "    ldr r2, [r5, #4]\n"
+                "    ldr r3, [r5, #12]\n"
+                "    vldm r4!, {s12-s15}\n"
+                "    adds r5, #16\n"
+                "    vmov s5, r5\n"
+                "    vmov s6, r4\n"
+                ODD("r6", "r8", "r2") ODD("r7", "r9", "r2") ODD("r10", "r12", "r3") ODD("r11", "lr", "r3")
+                "    vmov r2, s7\n"
+                "    vmov r3, s8\n"
+                "    vmov r4, s9\n"
+                EK_DSP_REQUANTIZE("r6", "r7", "s12", "s12", "r4")
+                EK_DSP_REQUANTIZE("r8", "r9", "s13", "s13", "r4")
+                EK_DSP_REQUANTIZE("r10", "r11", "s14", "s14", "r4")
+                EK_DSP_REQUANTIZE("r12", "lr", "s15", "s15", "r4")
+                "    strb r6, [r2]\n"
+                "    strb r8, [r2, #1]\n"
+                "    strb r10, [r2, #2]\n"
+                "    strb r12, [r2, #3]\n"
+                "    strb r7, [r3]\n"
+                "    strb r9, [r3, #1]\n"
+                "    strb r11, [r3, #2]\n"
+                "    strb lr, [r3, #3]\n"
+                "    adds r2, #4\n"
+                "    adds r3, #4\n"
+                "    vmov s7, r2\n"
+                "    vmov s8, r3\n"
+                "    vmov r0, s2\n"
+                "    vmov r2, s10\n"
+                "    cmp r5, r2\n"
+                "    bne 1b\n"
+                "    pop {r4-r11, pc}\n");
+
+EK_DSP_FUNCTION("ek_dsp_paired_1", ENTER
+                "    add lr, r0, r4, lsl #2\n"
+                "    add r12, r0, r3, lsl #2\n"
+                "1:  vmov r2, s5\n"
+                "    ldr r4, [r2]\n"
+                "    ldr r6, [r2, #8]\n"
+                "    mov r5, r4\n"
+                "    mov r7, r6\n"
+                "    cmp r0, lr\n"
+                "    beq 3f\n"
+                "2:  .rept 4\n" STEPS_1
+                "    .endr\n"
+                "    cmp r0, lr\n"
+                "    bne 2b\n"
+                "3:  cmp r0, r12\n"
+                "    beq 4f\n" STEPS_1
+                "    b 3b\n"
+                "4:  vmov r8, s5\n"
+                "    vmov r9, s6\n"
+                "    ldr r2, [r8, #4]\n"
+                "    ldr r3, [r8, #12]\n"
+                "    vldm r9!, {s12-s15}\n"
+                "    add r8, r8, #16\n"
+                "    vmov s5, r8\n"
+                "    vmov s6, r9\n"
+                ODD("r4", "r5", "r2") ODD("r6", "r7", "r3")
+                "    vmov r9, s9\n"
+                EK_DSP_REQUANTIZE("r4", "r5", "s12", "s13", "r9")
+                EK_DSP_REQUANTIZE("r6", "r7", "s14", "s15", "r9")
+                "    vmov r2, s7\n"
+                "    strb r4, [r2]\n"
+                "    strb r5, [r2, #1]\n"
+                "    strb r6, [r2, #2]\n"
+                "    strb r7, [r2, #3]\n"
+                "    adds r2, #4\n"
+                "    vmov s7, r2\n"
+                "    vmov r0, s2\n"
+                "    vmov r2, s10\n"
+                "    cmp r8, r2\n"
+                "    bne 1b\n"
+                "    pop {r4-r11, pc}\n");
+
+/* ---- Windows --------------------------------------------------------------------------------- */
+
+/* `count` values as pairs of a quad's values 0 2 and 1 3, `step` words apart; the last quad is filled up. */
+static uint32_t *widen(const int8_t *from, int32_t count, uint32_t *x, int32_t step)
+{
+    for (int32_t quads = count / QUAD; quads > 0; quads--, from += QUAD, x += 2 * step) {
+        const uint32_t word = ek_dsp_load(from);
+        x[0] = ek_dsp_even(word);
+        x[step] = ek_dsp_odd(word);
+    }
+    if (count % QUAD != 0) {
+        uint32_t word = 0;
+        memcpy(&word, from, (size_t)(count % QUAD));
+        x[0] = ek_dsp_even(word);
+        x[step] = ek_dsp_odd(word);
+        x += 2 * step;
+    }
+    return x;
+}
+
+/* Whole quads of two pixels. */
+static uint32_t *widen_both(const int8_t *a, const int8_t *b, int32_t count, uint32_t *x)
+{
+    for (int32_t quads = count / QUAD; quads > 0; quads--, a += QUAD, b += QUAD, x += 2 * PIXELS) {
+        const uint32_t word_a = ek_dsp_load(a), word_b = ek_dsp_load(b);
+        x[0] = ek_dsp_even(word_a);
+        x[1] = ek_dsp_even(word_b);
+        x[2] = ek_dsp_odd(word_a);
+        x[3] = ek_dsp_odd(word_b);
+    }
+    return x;
+}
+
+static uint32_t *fill(uint32_t pair, int32_t count, uint32_t *x, int32_t step)
+{
+    for (int32_t pairs = count / 2; pairs > 0; pairs--, x += step)
+        *x = pair;
+    return x;
+}
+
+/* What does not change from window to window. */
+typedef struct windows {
+    const ek_conv_params *p;
+    ek_patch_shape shape;
+    int32_t line;      /* values of a kernel's row */
+    int32_t by_lines;  /* whether each is a run of whole quads in the input */
+    int32_t zero;      /* a pair of x_zero */
+} windows;
+
+static windows windows_of(const ek_conv_params *p)
+{
+    windows w = {.p = p, .shape = ek_patch_shape_of(p)};
+    w.line = p->kernel_w * w.shape.in_channels;
+    w.by_lines = w.shape.in_channels % QUAD == 0
+        && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels));
+    w.zero = (int32_t)((uint32_t)(uint16_t)p->x_zero * 0x10001u);
+    return w;
+}
+
+/* The window of row h and column w of the input as pairs `step` words apart. */
+static void widen_lines(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x,
+                        int32_t step)
+{
+    const ek_conv_params *p = win->p;
+    const int32_t channels = win->shape.in_channels;
+    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t before = cols.first * channels, inside = cols.end * channels - before;
+    const int8_t *from = image + ek_image_at(&p->in, 0, 0, w + cols.first * p->dilation_w);
+    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
+        const int32_t at = h + kh * p->dilation_h;
+        if (at < 0 || at >= p->in.h) {
+            x = fill((uint32_t)win->zero, win->line, x, step);
+            continue;
+        }
+        x = fill((uint32_t)win->zero, before, x, step);
+        x = widen(from + (ptrdiff_t)at * p->in.h_stride, inside, x, step);
+        x = fill((uint32_t)win->zero, win->line - before - inside, x, step);
+    }
+}
+
+/* Windows of two neighbouring pixels whose columns are all inside. */
+static void widen_lines_both(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x)
+{
+    const ek_conv_params *p = win->p;
+    const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
+        const int32_t at = h + kh * p->dilation_h;
+        if (at < 0 || at >= p->in.h) {
+            x = fill((uint32_t)win->zero, PIXELS * win->line, x, 1);
+        } else {
+            const int8_t *from = image + ek_image_at(&p->in, 0, at, w);
+            x = widen_both(from, from + next, win->line, x);
+        }
+    }
+}
+
+/* `count` pixels' windows; scratch behind x has room for one window's bytes. */
+static void widen_windows(const windows *win, const int8_t *image, int32_t row, int32_t col,
+                          int32_t count, uint32_t *x, int8_t *patch)
+{
+    const ek_conv_params *p = win->p;
+    const int32_t h = row * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
+    const int32_t last = w + (PIXELS - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w;
+    if (win->by_lines && count == PIXELS && w >= 0 && last < p->in.w) {
+        widen_lines_both(win, image, h, w, x);
+        return;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        if (win->by_lines)
+            widen_lines(win, image, h, w + i * p->stride_w, x + i, count);
+        else
+            widen(ek_patch(p, &win->shape, image, row, col + i, patch), win->shape.depth, x + i, count);
+    }
+}
+
+/* ---- Blocks ---------------------------------------------------------------------------------- */
+
+typedef struct pixels {
+    const uint32_t *x;
+    int32_t steps, count;
+    int8_t *y;
+    ptrdiff_t step;
+} pixels;
+
+static void run_blocks(const pixels *px, const int8_t *weights, const paired_job *job)
+{
+    if (px->count == PIXELS)
+        ek_dsp_paired_2(px->x, weights, job, px->steps);
+    else
+        ek_dsp_paired_1(px->x, weights, job, px->steps);
+}
+
+/* Of one block only channels [first, end): by way of a copy. */
+static void part_of_block(const ek_conv_params *p, const pixels *px, const int8_t *weights,
+                          int32_t block, int32_t first, int32_t end)
+{
+    int32_t start[CHANNELS] = {0};
+    float multiplier[CHANNELS] = {0};
+    int8_t y[PIXELS * CHANNELS];
+    for (int32_t i = block; i < ek_min(block + CHANNELS, p->out.c); i++) {
+        start[i - block] = p->start[i];
+        multiplier[i - block] = p->multiplier[i];
+    }
+    const paired_job job = {start, multiplier, y, CHANNELS, p->clamp.zero, start + CHANNELS};
+    run_blocks(px, weights, &job);
+    for (int32_t i = 0; i < px->count; i++)
+        for (int32_t o = first; o < end; o++)
+            px->y[i * px->step + o] = y[i * CHANNELS + o - block];
+}
+
+/* Channels [first, end) of one or two pixels. */
+static void run_pixels(const ek_conv_params *p, const pixels *px, int32_t first, int32_t end)
+{
+    const ptrdiff_t block_bytes = (ptrdiff_t)px->steps * (2 * CHANNELS);
+    for (int32_t o = first; o < end;) {
+        const int32_t block = o / CHANNELS * CHANNELS, whole = (end - o) / CHANNELS * CHANNELS;
+        const int8_t *weights = p->weights.data + block / CHANNELS * block_bytes;
+        if (o == block && whole > 0) {
+            const paired_job job = {p->start + o, p->multiplier + o,  px->y + o,
+                                    px->step,     p->clamp.zero,      p->start + o + whole};
+            run_blocks(px, weights, &job);
+            o += whole;
+        } else {
+            const int32_t stop = ek_min(end, block + CHANNELS);
+            part_of_block(p, px, weights, block, o, stop);
+            o = stop;
+        }
+    }
+}
+
+/* What is clamped to the type already, to less. */
+static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, int32_t end, int8_t *y,
+                         ptrdiff_t step)
+{
+    for (; count > 0; count--, y += step)
+        for (int32_t o = first; o < end; o++)
+            y[o] = (int8_t)ek_max(clamp->lo, ek_min(y[o], clamp->hi));
+}
+#endif
+
+static int32_t steps_of(const ek_conv_params *p)
+{
+    return ek_ceil_div(ek_patch_shape_of(p).depth, QUAD) * 2;
+}
+
+void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out, void *scratch,
+                          const ek_range *range)
+{
+#ifdef __ARM_FP
+    const ek_conv_params *p = params;
+    const windows win = windows_of(p);
+    const int whole = ek_dsp_is_whole(&p->clamp);
+    uint32_t *const x = scratch;
+    pixels px = {.x = x, .steps = steps_of(p), .step = p->out.w_stride};
+    for (int32_t r = range->row; r < range->row_end; r++) {
+        const int32_t n = r / p->out.h, row = r % p->out.h;
+        const int8_t *image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
+        px.y = (int8_t *)out + ek_image_at(&p->out, n, row, range->col);
+        for (int32_t col = range->col; col < range->col_end; col += px.count, px.y += px.count * px.step) {
+            px.count = ek_min(PIXELS, range->col_end - col);
+            widen_windows(&win, image, row, col, px.count, x, (int8_t *)(x + px.count * px.steps));
+            run_pixels(p, &px, range->ch, range->ch_end);
+            if (!whole)
+                clamp_pixels(&p->clamp, px.count, range->ch, range->ch_end, px.y, px.step);
+        }
+    }
+#else
+    (void)params, (void)in, (void)out, (void)scratch, (void)range;
+#endif
+}
+
+int ek_conv2d_paired_dsp_supports(const void *params)
+{
+#ifdef __ARM_FP
+    const ek_conv_params *p = params;
+    return p->weights.tile_n == CHANNELS && p->weights.tile_k == -QUAD && p->groups == 1;
+#else
+    (void)params;
+    return 0;
+#endif
+}
+
+/* The pixels' windows as pairs, and one as it is read. */
+size_t ek_conv2d_paired_dsp_scratch(const void *params)
+{
+    const ek_conv_params *p = params;
+    const size_t together = p->out.w == 1 ? 1 : PIXELS;
+    return (size_t)steps_of(p) * (together * sizeof(uint32_t) + 2);
+}
