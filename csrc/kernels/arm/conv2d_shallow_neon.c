@@ -155,6 +155,152 @@ static __attribute__((noinline)) void tile_rows_16(const conv_tiles *tiles, cons
     tile_rows(16, tiles, rows, t, count, r);
 }
 
+#ifdef __aarch64__
+
+/* ---- Four rows, two tiles --------------------------------------------------------------------- */
+
+#define PAIR_BLOCK 4
+
+/* Sums of sixteen channels of one row. */
+typedef struct sums16 {
+    sums8 first, second;
+} sums16;
+
+typedef struct pair_sums {
+    sums16 s0, s1, s2, s3;
+} pair_sums;
+
+/* Value `lane` (a literal) of eight in each row by the next sixteen weights. */
+#define ADD_TO_PAIR(lane)                                                                       \
+    if (count > (lane)) {                                                                       \
+        IN_ORDER(w);                                                                            \
+        const int16x8_t v0 = vld1q_s16(w + 16 * (lane)), v1 = vld1q_s16(w + 16 * (lane) + 8);   \
+        MULTIPLY_ADD(lane, s.s0.first, x0, v0);                                                 \
+        MULTIPLY_ADD(lane, s.s0.second, x0, v1);                                                \
+        MULTIPLY_ADD(lane, s.s1.first, x1, v0);                                                 \
+        MULTIPLY_ADD(lane, s.s1.second, x1, v1);                                                \
+        MULTIPLY_ADD(lane, s.s2.first, x2, v0);                                                 \
+        MULTIPLY_ADD(lane, s.s2.second, x2, v1);                                                \
+        MULTIPLY_ADD(lane, s.s3.first, x3, v0);                                                 \
+        MULTIPLY_ADD(lane, s.s3.second, x3, v1);                                                \
+    }
+
+/* Adds `count` values (8: a constant there), at most eight, of four rows from the k-th on. */
+INLINE pair_sums add_to_pair(const int32_t count, pair_sums s, const conv_row *row, int32_t k,
+                             const int16_t *w)
+{
+    const int16x8_t x0 = load8(row[0].x + k), x1 = load8(row[1].x + k);
+    const int16x8_t x2 = load8(row[2].x + k), x3 = load8(row[3].x + k);
+    w += k * 16;
+    ADD_TO_PAIR(0)
+    ADD_TO_PAIR(1)
+    ADD_TO_PAIR(2)
+    ADD_TO_PAIR(3)
+    ADD_TO_PAIR(4)
+    ADD_TO_PAIR(5)
+    ADD_TO_PAIR(6)
+    ADD_TO_PAIR(7)
+    return s;
+}
+
+INLINE sums16 start_pair(const int32_t *start)
+{
+    return (sums16){{vld1q_s32(start), vld1q_s32(start + 4)},
+                    {vld1q_s32(start + 8), vld1q_s32(start + 12)}};
+}
+
+INLINE void store_pair(int8_t *y, sums16 s, const float32x4_t m[4], const requant *r)
+{
+    const int32x4_t acc[4] = {s.first.low, s.first.high, s.second.low, s.second.high};
+    vst1q_s8(y, ek_requantize16_neon(acc, m, r));
+}
+
+/* As tile_rows, for tiles t and t + 1, whose weights are widened once. */
+INLINE void pair_rows(const int whole, const conv_tiles *tiles, const conv_rows *rows, int32_t t,
+                      int32_t count, const requant *given)
+{
+    const requant r = *given;
+    const int8_t *w0 = tiles->weights + t * tiles->bytes, *w1 = w0 + tiles->bytes;
+    const int32_t *start = tiles->start + t * TILE_N;
+    const float *m = tiles->multiplier + t * TILE_N;
+    const int32_t o = tiles->out + t * TILE_N, depth = rows->segment;
+    int16_t w[DEPTH * 16];
+    for (int32_t k = 0; k < depth; k++) {
+        vst1q_s16(w + 16 * k, load8(w0 + TILE_N * k));
+        vst1q_s16(w + 16 * k + 8, load8(w1 + TILE_N * k));
+    }
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += PAIR_BLOCK) {
+        pair_sums s;
+        s.s0 = start_pair(start);
+        IN_ORDER(start);
+        s.s1 = start_pair(start);
+        IN_ORDER(start);
+        s.s2 = start_pair(start);
+        IN_ORDER(start);
+        s.s3 = start_pair(start);
+        if (whole >= 8)
+            s = add_to_pair(8, s, row, 0, w);
+        if (whole == 16)
+            s = add_to_pair(8, s, row, 8, w);
+        else if (depth > whole)
+            s = add_to_pair(depth - whole, s, row, whole, w);
+        IN_ORDER(m);
+        const float32x4_t multipliers[4] = {vld1q_f32(m), vld1q_f32(m + 4), vld1q_f32(m + 8),
+                                            vld1q_f32(m + 12)};
+        store_pair(row[0].out + o, s.s0, multipliers, &r);
+        store_pair(row[1].out + o, s.s1, multipliers, &r);
+        store_pair(row[2].out + o, s.s2, multipliers, &r);
+        store_pair(row[3].out + o, s.s3, multipliers, &r);
+    }
+}
+
+static __attribute__((noinline)) void pair_rows_0(const conv_tiles *tiles, const conv_rows *rows,
+                                                  int32_t t, int32_t count, const requant *r)
+{
+    pair_rows(0, tiles, rows, t, count, r);
+}
+
+static __attribute__((noinline)) void pair_rows_8(const conv_tiles *tiles, const conv_rows *rows,
+                                                  int32_t t, int32_t count, const requant *r)
+{
+    pair_rows(8, tiles, rows, t, count, r);
+}
+
+static __attribute__((noinline)) void pair_rows_16(const conv_tiles *tiles, const conv_rows *rows,
+                                                   int32_t t, int32_t count, const requant *r)
+{
+    pair_rows(16, tiles, rows, t, count, r);
+}
+
+/* All pairs of tiles; returns how many tiles these are. */
+static int32_t multiply_pairs(const conv_tiles *tiles, const conv_rows *rows, int32_t count,
+                              const requant *r)
+{
+    const int32_t pairs = tiles->count / 2, depth = rows->segment;
+    for (int32_t t = 0; t < 2 * pairs; t += 2)
+        (depth == 16 ? pair_rows_16 : depth >= 8 ? pair_rows_8 : pair_rows_0)(tiles, rows, t,
+                                                                               count, r);
+    return 2 * pairs;
+}
+
+#else
+
+/* There are too few registers. */
+static int32_t multiply_pairs(const conv_tiles *tiles, const conv_rows *rows, int32_t count,
+                              const requant *r)
+{
+    (void)tiles;
+    (void)rows;
+    (void)count;
+    (void)r;
+    return 0;
+}
+
+#endif
+
+/* ---- The kernel ------------------------------------------------------------------------------ */
+
 /* Fewer than BLOCK rows at the end are filled up with the last one. */
 static void multiply_rest(const conv_tiles *tiles, const conv_rows *rows, int32_t first,
                           const requant *r)
@@ -171,7 +317,8 @@ static void multiply_rest(const conv_tiles *tiles, const conv_rows *rows, int32_
 static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requant *r)
 {
     const int32_t whole = rows->count / BLOCK * BLOCK, depth = rows->segment;
-    for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
+    int32_t t = whole > 0 ? multiply_pairs(tiles, rows, whole, r) : tiles->count;
+    for (; t < tiles->count; t++)
         (depth == 16 ? tile_rows_16 : depth >= 8 ? tile_rows_8 : tile_rows_0)(tiles, rows, t,
                                                                                whole, r);
     if (whole < rows->count)
