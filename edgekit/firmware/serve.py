@@ -104,15 +104,16 @@ class Server:
 
     def _start(self, target: Target) -> Client:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
-        descriptors = []
+        ends = []
         for name in ("requests", "replies"):
             os.mkfifo(folder / name)
             # Both ends: opening then never waits for the emulator, which may fail to come.
-            descriptors.append(os.open(folder / name, os.O_RDWR | os.O_NONBLOCK))
-            self._stack.callback(os.close, descriptors[-1])
+            ends.append(os.open(folder / name, os.O_RDWR | os.O_NONBLOCK))
+            self._stack.callback(os.close, ends[-1])
         log = self._stack.enter_context((folder / "log").open("w+b"))
         command = [*target.emulator, str(image(target))]
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        pipes = Pipes(f"qemu-{target.name}", process, *descriptors, log, _FAULT)
+        requests, replies = ends
+        pipes = Pipes(f"qemu-{target.name}", process, requests, replies, log, _FAULT)
         self._stack.callback(pipes.close)
         return Client(pipes)
