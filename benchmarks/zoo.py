@@ -10,6 +10,7 @@ folded into them, as a converter does anyway. Time depends on shapes, not on wha
 from __future__ import annotations
 
 import argparse
+import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -354,6 +355,11 @@ def macs(model: onnx.ModelProto) -> int:
             continue
         total += depth * int(np.prod(shapes[node.output[0]]))
     return total
+
+
+def digest(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def make(name: str, folder: Path) -> Path:

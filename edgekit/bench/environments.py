@@ -112,6 +112,12 @@ class Peer:
     def installed(self) -> bool:
         return all(environment.installed for environment in self.environments)
 
+    @property
+    def stamp(self) -> str:
+        """Changes with what is installed, and with the adapter."""
+        adapter = hashlib.sha256(self.adapter.read_bytes()).hexdigest()
+        return " ".join([*(environment.folder.name for environment in self.environments), adapter])
+
     def install(self) -> None:
         """Makes its environments unless they are there.
 
