@@ -68,7 +68,7 @@ INLINE int32x4_t add16(const int first, const int pairs, int32x4_t acc, int8x16_
 /* The sums are complete before the next row is used: compilers otherwise move all products of a
  * step ahead of all sums, run out of registers and spill the sums. */
 #define IN_ORDER_ROW(x) __asm__ volatile("" : "+w"(x))
-#define IN_ORDER_SUMS(s) __asm__ volatile("" : "+w"((s).a), "+w"((s).b), "+w"((s).c), "+w"((s).d))
+#define IN_ORDER_SUMS(s) __asm__ volatile("" : : "w"((s).a), "w"((s).b), "w"((s).c), "w"((s).d))
 
 INLINE quad add64(const int first, const int pairs, quad s, int8x16_t x, weights4 w)
 {
@@ -179,6 +179,91 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
     }
 }
 
+#ifdef __aarch64__
+
+/* ---- Two rows, eight channels ------------------------------------------------------------------ */
+
+#define PAIR_BLOCK 2
+
+/* Sums of two rows and two tiles: as many as BLOCK rows and one, with fewer and longer stores. */
+typedef struct pair_sums {
+    quad a0, a1, b0, b1;
+} pair_sums;
+
+/* What is read through the pointer is not read before here. */
+#define IN_ORDER(pointer) __asm__ volatile("" : "+r"(pointer))
+
+/* One step of TILE_K values. */
+INLINE void step_pair(const int first, const int pairs, pair_sums *s, const int8_t *x[PAIR_BLOCK],
+                      const int8_t *weights[2])
+{
+    const weights4 w0 = load_weights(weights[0]);
+    weights[0] += TILE_N * TILE_K;
+    int8x16_t v0 = vld1q_s8(x[0]), v1 = vld1q_s8(x[1]);
+    x[0] += TILE_K;
+    x[1] += TILE_K;
+    IN_ORDER_ROW(v0);
+    s->a0 = add64(first, pairs, s->a0, v0, w0);
+    IN_ORDER_ROW(v1);
+    s->b0 = add64(first, pairs, s->b0, v1, w0);
+    IN_ORDER(weights[1]);
+    const weights4 w1 = load_weights(weights[1]);
+    weights[1] += TILE_N * TILE_K;
+    s->a1 = add64(first, pairs, s->a1, v0, w1);
+    s->b1 = add64(first, pairs, s->b1, v1, w1);
+}
+
+INLINE void store_pair(const pair_sums *s, const int32_t *start, const float *m,
+                       const conv_row *row, int32_t o, const requant *r)
+{
+    const int32x4_t start0 = vld1q_s32(start), start1 = vld1q_s32(start + 4);
+    const float32x4_t m0 = vld1q_f32(m), m1 = vld1q_f32(m + 4);
+    const int32x4_t acc[4] = {vaddq_s32(start0, join(s->a0)), vaddq_s32(start1, join(s->a1)),
+                              vaddq_s32(start0, join(s->b0)), vaddq_s32(start1, join(s->b1))};
+    const float32x4_t multipliers[4] = {m0, m1, m0, m1};
+    const requant clamp = *r;
+    const int8x16_t y = ek_requantize16_neon(acc, multipliers, &clamp);
+    vst1_s8(row[0].out + o, vget_low_s8(y));
+    vst1_s8(row[1].out + o, vget_high_s8(y));
+}
+
+/* Tiles t and t + 1 and the first `count` rows, a multiple of PAIR_BLOCK. */
+INLINE void pair_rows(const int pairs, const conv_tiles *tiles, const conv_rows *rows, int32_t t,
+                      int32_t count, const requant *r)
+{
+    const int32_t *start = tiles->start + t * TILE_N;
+    const float *m = tiles->multiplier + t * TILE_N;
+    const int32_t steps = ek_ceil_div(rows->segment, TILE_K);
+    const int32_t o = tiles->out + t * TILE_N;
+    const ptrdiff_t back = rows->jump - (ptrdiff_t)steps * TILE_K;
+    const int8_t *const weights = tiles->weights + t * tiles->bytes;
+    const ptrdiff_t bytes = tiles->bytes;
+    const int32_t segments = rows->segments;
+    const conv_row *row = rows->row;
+    for (const conv_row *end = row + count; row != end; row += PAIR_BLOCK) {
+        const int8_t *w[2] = {weights, weights + bytes};
+        const int8_t *x[PAIR_BLOCK] = {row[0].x, row[1].x};
+        pair_sums s;
+        step_pair(1, pairs, &s, x, w);
+        int32_t left = steps - 1;
+        for (int32_t more = segments - 1;; more--) {
+            for (; left > 0; left--)
+                step_pair(0, pairs, &s, x, w);
+            if (more == 0)
+                break;
+            x[0] += back;
+            x[1] += back;
+            left = steps;
+        }
+        IN_ORDER(start);
+        IN_ORDER(m);
+        IN_ORDER(r);
+        store_pair(&s, start, m, row, o, r);
+    }
+}
+
+#endif
+
 /* ---- One row --------------------------------------------------------------------------------- */
 
 INLINE quad add_tile(const int first, const int pairs, quad s, int8x16_t x, const int8_t *weights)
@@ -269,29 +354,48 @@ INLINE void row_tiles(const int pairs, const conv_tiles *tiles, const conv_rows 
 /* ---- The kernel ------------------------------------------------------------------------------ */
 
 /* Kept out of line: in a larger function the registers do not suffice. */
-#define VARIANT(name, pairs)                                                                    \
-    static __attribute__((noinline)) void tile_rows_##name(                                     \
+#define VARIANT(function, pairs)                                                                \
+    static __attribute__((noinline)) void function##_##pairs(                                   \
         const conv_tiles *tiles, const conv_rows *rows, int32_t t, int32_t count,               \
         const requant *r)                                                                       \
     {                                                                                           \
-        tile_rows(pairs, tiles, rows, t, count, r);                                             \
-    }                                                                                           \
-    static __attribute__((noinline)) void row_tiles_##name(                                     \
+        function(pairs, tiles, rows, t, count, r);                                              \
+    }
+#define ROW_VARIANT(pairs)                                                                      \
+    static __attribute__((noinline)) void row_tiles_##pairs(                                    \
         const conv_tiles *tiles, const conv_rows *rows, const conv_row *row, const requant *r)  \
     {                                                                                           \
         row_tiles(pairs, tiles, rows, row, r);                                                  \
     }
-VARIANT(pairs, 1)
-VARIANT(single, 0)
-#undef VARIANT
+VARIANT(tile_rows, 0)
+VARIANT(tile_rows, 1)
+ROW_VARIANT(0)
+ROW_VARIANT(1)
+#ifdef __aarch64__
+VARIANT(pair_rows, 0)
+VARIANT(pair_rows, 1)
+#endif
+
+/* The first `count` rows, a multiple of BLOCK. */
+static void multiply_blocks(const conv_tiles *tiles, const conv_rows *rows, int32_t count,
+                            const requant *r)
+{
+    int32_t t = 0;
+#ifdef __aarch64__
+    for (; t + 2 <= tiles->count; t += 2)
+        (tiles->pairs_fit ? pair_rows_1 : pair_rows_0)(tiles, rows, t, count, r);
+#endif
+    for (; t < tiles->count; t++)
+        (tiles->pairs_fit ? tile_rows_1 : tile_rows_0)(tiles, rows, t, count, r);
+}
 
 static void multiply(const conv_tiles *tiles, const conv_rows *rows, const requant *r)
 {
     const int32_t whole = rows->count / BLOCK * BLOCK;
-    for (int32_t t = 0; whole > 0 && t < tiles->count; t++)
-        (tiles->pairs_fit ? tile_rows_pairs : tile_rows_single)(tiles, rows, t, whole, r);
+    if (whole > 0)
+        multiply_blocks(tiles, rows, whole, r);
     for (int32_t i = whole; i < rows->count; i++)
-        (tiles->pairs_fit ? row_tiles_pairs : row_tiles_single)(tiles, rows, rows->row + i, r);
+        (tiles->pairs_fit ? row_tiles_1 : row_tiles_0)(tiles, rows, rows->row + i, r);
 }
 
 int ek_conv2d_neon_supports(const void *params)
