@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integer square root of kernels/square_root.h against the correctly rounded one."""
+"""The square roots of kernels/square_root.h, by integers and by this processor, against the correctly rounded one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from kernels.harness import CFLAGS, CSRC
 SOURCE = """
 #include <stddef.h>
 #include "square_root.h"
-void roots(const float *x, float *y, size_t count)
+void by_integers(const float *x, float *y, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        y[i] = ek_square_root_by_integers(x[i]);
+}
+void here(const float *x, float *y, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         y[i] = ek_square_root(x[i]);
@@ -23,19 +28,19 @@ void roots(const float *x, float *y, size_t count)
 """
 
 
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=["by_integers", "here"])
+def roots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder: Path = tmp_path_factory.mktemp("roots")
     (folder / "roots.c").write_text(SOURCE)
     command = ["gcc", *CFLAGS, "-shared", f"-I{CSRC / 'kernels'}", str(folder / "roots.c"), "-o", str(folder / "roots.so")]
     subprocess.run(command, check=True)
     ffi = cffi.FFI()
-    ffi.cdef("void roots(const float *x, float *y, size_t count);")
+    ffi.cdef("void by_integers(const float *x, float *y, size_t count); void here(const float *x, float *y, size_t count);")
     library = ffi.dlopen(str(folder / "roots.so"))
 
     def run(x: np.ndarray) -> np.ndarray:
         y = np.empty_like(x)
-        library.roots(ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y, require_writable=True), x.size)
+        getattr(library, request.param)(ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y, require_writable=True), x.size)
         return y
 
     return run

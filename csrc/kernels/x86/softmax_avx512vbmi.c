@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Softmax, 64 values at a time. An entry of the table has 24 bits here: its three bytes are looked
+ * up on their own, by permutations, and summed on their own. Of a row's outputs there are no more
+ * different ones than distances from its maximum, so they are computed per distance, and looked up.
+ */
+#include "../kernels.h"
+#include "vnni_avx512.h"
+
+#define BYTES 64
+#define ENTRIES 256
+#define PARTS (ENTRIES / BYTES)
+#define PLANES 3
+
+/* 256 bytes, to be indexed by distances. */
+typedef struct byte_table {
+    __m512i part[PARTS];
+} byte_table;
+
+/* The table's entries as binary32 and, byte by byte, as integers. */
+typedef struct exponentials {
+    byte_table plane[PLANES];
+    float value[ENTRIES];
+} exponentials;
+
+/* vpermi2b takes the lowest seven bits of an index. `wide`, a constant: there are distances above
+ * 127. */
+INLINE __m512i look_up(const int wide, const byte_table *table, __m512i distance)
+{
+    const __m512i near = _mm512_permutex2var_epi8(table->part[0], distance, table->part[1]);
+    if (!wide)
+        return near;
+    const __m512i far = _mm512_permutex2var_epi8(table->part[2], distance, table->part[3]);
+    return _mm512_mask_mov_epi8(near, _mm512_movepi8_mask(distance), far);
+}
+
+/* Byte `plane` of 64 entries. */
+static __m512i plane_of(const uint32_t *table, int plane)
+{
+    __m512i bytes = _mm512_setzero_si512();
+    for (int i = 0; i < 4; i++) {
+        const __m512i entries = _mm512_srli_epi32(load64(table + 16 * i), (unsigned)(8 * plane));
+        const __m512i some = _mm512_castsi128_si512(_mm512_cvtepi32_epi8(entries));
+        const __m512i place = _mm512_maskz_permutexvar_epi32(
+            (__mmask16)(0xF << 4 * i), _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3),
+            some);
+        bytes = _mm512_or_si512(bytes, place);
+    }
+    return bytes;
+}
+
+static void prepare_table(const uint32_t *table, exponentials *e)
+{
+    for (int plane = 0; plane < PLANES; plane++)
+        for (int part = 0; part < PARTS; part++)
+            e->plane[plane].part[part] = plane_of(table + part * BYTES, plane);
+    for (int i = 0; i < ENTRIES; i += 16)
+        _mm512_storeu_ps(e->value + i, _mm512_cvtepi32_ps(load64(table + i)));
+}
+
+/* The row's greatest element, and how far its least one is from it. */
+static int32_t extremes(const int8_t *x, int32_t count, int32_t *spread)
+{
+    __m512i greatest = _mm512_set1_epi8(-128), least = _mm512_set1_epi8(127);
+    int32_t i = 0;
+    for (; i + BYTES <= count; i += BYTES) {
+        greatest = _mm512_max_epi8(greatest, load64(x + i));
+        least = _mm512_min_epi8(least, load64(x + i));
+    }
+    if (i < count) {
+        const __mmask64 rest = low_bits(count - i);
+        greatest = _mm512_mask_max_epi8(greatest, rest, greatest,
+                                        _mm512_maskz_loadu_epi8(rest, x + i));
+        least = _mm512_mask_min_epi8(least, rest, least, _mm512_maskz_loadu_epi8(rest, x + i));
+    }
+    /* The least of bytes complemented is the complement of the greatest. One reduction for both. */
+    const __m512i low = _mm512_xor_si512(least, _mm512_set1_epi8(-1));
+    __m256i both[2] = {
+        _mm256_max_epi8(_mm512_castsi512_si256(greatest), _mm512_extracti64x4_epi64(greatest, 1)),
+        _mm256_max_epi8(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1))};
+    __m128i half[2];
+    for (int j = 0; j < 2; j++) {
+        half[j] = _mm_max_epi8(_mm256_castsi256_si128(both[j]), _mm256_extracti128_si256(both[j], 1));
+        half[j] = _mm_max_epi8(half[j], _mm_srli_si128(half[j], 8));
+    }
+    __m128i m = _mm_unpacklo_epi64(half[0], half[1]);
+    m = _mm_max_epi8(m, _mm_srli_epi64(m, 32));
+    m = _mm_max_epi8(m, _mm_srli_epi64(m, 16));
+    m = _mm_max_epi8(m, _mm_srli_epi64(m, 8));
+    const int32_t max = (int8_t)_mm_extract_epi8(m, 0), min = ~(int8_t)_mm_extract_epi8(m, 8);
+    *spread = max - min;
+    return max;
+}
+
+/* Adds the entries of the distances in `mask`, plane by plane, each in lanes of 64 bit. */
+INLINE void add_entries(const int wide, const exponentials *e, __m512i distance, __mmask64 mask,
+                        __m512i sums[PLANES])
+{
+    UNROLL for (int plane = 0; plane < PLANES; plane++) {
+        const __m512i bytes = look_up(wide, &e->plane[plane], distance);
+        const __m512i kept = _mm512_maskz_mov_epi8(mask, bytes);
+        sums[plane] =
+            _mm512_add_epi64(sums[plane], _mm512_sad_epu8(kept, _mm512_setzero_si512()));
+    }
+}
+
+INLINE uint32_t sum_of(const int wide, const exponentials *e, const int8_t *x, int32_t count,
+                       __m512i max)
+{
+    __m512i sums[PLANES] = {_mm512_setzero_si512(), _mm512_setzero_si512(),
+                            _mm512_setzero_si512()};
+    int32_t i = 0;
+    for (; i + BYTES <= count; i += BYTES)
+        add_entries(wide, e, _mm512_sub_epi8(max, load64(x + i)), ~(__mmask64)0, sums);
+    if (i < count) {
+        const __mmask64 rest = low_bits(count - i);
+        const __m512i some = _mm512_maskz_loadu_epi8(rest, x + i);
+        add_entries(wide, e, _mm512_sub_epi8(max, some), rest, sums);
+    }
+    const __m512i upper = _mm512_add_epi64(sums[1], _mm512_slli_epi64(sums[2], 8));
+    const __m512i all = _mm512_add_epi64(sums[0], _mm512_slli_epi64(upper, 8));
+    return (uint32_t)_mm512_reduce_add_epi64(all);
+}
+
+/* The outputs of distances up to `spread`. */
+static void outputs_of(const exponentials *e, float factor, int32_t spread, byte_table *to,
+                       const requant *r)
+{
+    const __m512 k = _mm512_set1_ps(factor);
+    for (int part = 0; part <= spread / BYTES; part++) {
+        const float *value = e->value + part * BYTES;
+        __m512i v[4];
+        UNROLL for (int i = 0; i < 4; i++)
+            v[i] = ek_round_top(_mm512_mul_ps(_mm512_loadu_ps(value + 16 * i), k), r);
+        to->part[part] = ek_pack64(v[0], v[1], v[2], v[3], r);
+    }
+}
+
+INLINE void write_row(const int wide, const byte_table *outputs, const int8_t *x, int8_t *y,
+                      int32_t count, __m512i max)
+{
+    int32_t i = 0;
+    for (; i + BYTES <= count; i += BYTES)
+        _mm512_storeu_si512(y + i,
+                            look_up(wide, outputs, _mm512_sub_epi8(max, load64(x + i))));
+    if (i < count) {
+        const __mmask64 rest = low_bits(count - i);
+        const __m512i some = _mm512_maskz_loadu_epi8(rest, x + i);
+        _mm512_mask_storeu_epi8(y + i, rest, look_up(wide, outputs, _mm512_sub_epi8(max, some)));
+    }
+}
+
+INLINE void softmax_row(const int wide, const ek_softmax_params *p, const exponentials *e,
+                        const int8_t *x, int8_t *y, int32_t greatest, int32_t spread,
+                        const requant *r)
+{
+    const __m512i max = _mm512_set1_epi8((char)greatest);
+    const __m512i none = _mm512_setzero_si512();
+    byte_table outputs = {{none, none, none, none}};
+    const float k = p->inverse_scale / (float)sum_of(wide, e, x, p->c, max);
+    outputs_of(e, k, spread, &outputs, r);
+    write_row(wide, &outputs, x, y, p->c, max);
+}
+
+/* No entry is above the first. */
+int ek_softmax_avx512vbmi_supports(const void *params)
+{
+    const ek_softmax_params *p = params;
+    return p->table[0] < 1u << 8 * PLANES;
+}
+
+void ek_softmax_avx512vbmi(const void *params, const void *const in[], void *out, void *scratch,
+                           const ek_range *range)
+{
+    const ek_softmax_params *p = params;
+    const requant r = ek_requant_avx512vnni_init(&p->clamp);
+    exponentials e;
+    (void)scratch;
+
+    prepare_table(p->table, &e);
+    for (int32_t row = range->row; row < range->row_end; row++) {
+        const int8_t *x = (const int8_t *)in[0] + (ptrdiff_t)row * p->c;
+        int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->c;
+        int32_t spread;
+        const int32_t max = extremes(x, p->c, &spread);
+        if (spread < 2 * BYTES)
+            softmax_row(0, p, &e, x, y, max, spread, &r);
+        else
+            softmax_row(1, p, &e, x, y, max, spread, &r);
+    }
+}
