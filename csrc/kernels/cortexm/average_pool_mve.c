@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Average pooling, global pooling and means over space with Helium, eight channels at a time. Sums are kept in 16 bits
- * for as many values as fit, then added to 32 bits.
+ * Average pooling, global pooling and means over space with Helium, eight channels at a time. Sums
+ * are kept in 16 bits for as many values as fit, then added to 32 bits.
  */
 #include <float.h>
 
@@ -18,7 +18,8 @@ typedef struct sums {
 } sums;
 
 /* A row of `cols` taps, `step` bytes apart. */
-static inline sums add_row(sums s, const int8_t *x, ptrdiff_t step, int32_t cols, mve_pred16_t lanes)
+static inline sums add_row(sums s, const int8_t *x, ptrdiff_t step, int32_t cols,
+                           mve_pred16_t lanes)
 {
     while (cols > 0) {
         const int32_t end = cols > FIT ? cols - FIT : 0;
@@ -32,8 +33,8 @@ static inline sums add_row(sums s, const int8_t *x, ptrdiff_t step, int32_t cols
 }
 
 /* Up to eight channels of one output. */
-static void block(const ek_pool_params *p, const ek_average_window *win, const int8_t *image, int32_t count,
-                  int8_t *y)
+static void block(const ek_pool_params *p, const ek_average_window *win, const int8_t *image,
+                  int32_t count, int8_t *y)
 {
     const mve_pred16_t lanes = vctp16q((uint32_t)count);
     const int32x4_t start = vdupq_n_s32((int32_t)(0u - (uint32_t)win->offset));

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution with Helium: sixteen values at a time, in blocks of two pixels by four output channels; a single pixel
- * by eight channels.
+ * Convolution with Helium: sixteen values at a time, in blocks of two pixels by four output
+ * channels; a single pixel by eight channels.
  *
- * Weights are INTERLEAVED [4 channels][16 values], zero-filled, so that what stands behind a patch does not matter.
+ * Weights are INTERLEAVED [4 channels][16 values], zero-filled, so that what stands behind a patch
+ * does not matter.
  */
 #include "../kernels.h"
 #include "mve.h"
@@ -21,8 +22,9 @@
 
 /* ---- Sums and outputs ------------------------------------------------------------------------ */
 
-/* Where a turn is, or begins: sums start at `start` and go on with x0 times weights. x1 is the second pixel; for
- * single pixels the bytes of a block's weights. The order is that of the registers that hold it. */
+/* Where a turn is, or begins: sums start at `start` and go on with x0 times weights. x1 is the
+ * second pixel; for single pixels the bytes of a block's weights. The order is that of the
+ * registers that hold it. */
 typedef struct turn {
     const int32_t *start;
     const int8_t *x0;
@@ -31,8 +33,9 @@ typedef struct turn {
     int8_t *y;
 } turn;
 
-/* Outputs of `blocks` blocks of channels, of four for pairs of pixels, of eight for single ones, and of `turns` pairs
- * or single pixels, which are x_step and y_step bytes apart. The functions overwrite what is marked. */
+/* Outputs of `blocks` blocks of channels, of four for pairs of pixels, of eight for single ones,
+ * and of `turns` pairs or single pixels, which are x_step and y_step bytes apart. The functions
+ * overwrite what is marked. */
 typedef struct gemm_job {
     turn at;             /* marked */
     int32_t blocks_left; /* marked */
@@ -44,13 +47,14 @@ typedef struct gemm_job {
     ptrdiff_t x_step, y_step;
     int32_t steps; /* of sixteen values, 1 or more */
     int32_t zero, lo, hi;
-    uint16_t offsets[2 * CHANNELS]; /* 84: from y to the outputs of a block, those of its halves in turn */
+    uint16_t offsets[2 * CHANNELS]; /* 84: of a block's outputs, its halves in turn */
 } gemm_job;
 
 void ek_mve_pairs(gemm_job *job);
 void ek_mve_singles(gemm_job *job);
 
-/* Sixteen values of two pixels (r1, r3) by four channels (r5): 14 instructions for 128 products. `a` adds to sums. */
+/* Sixteen values of two pixels (r1, r3) by four channels (r5): 14 instructions for 128 products.
+ * `a` adds to sums. */
 #define PAIR_STEP(a)                    \
     "    vldrb.8 q0, [r1], #16\n"       \
     "    vldrb.8 q2, [r5], #16\n"       \
@@ -91,8 +95,9 @@ void ek_mve_singles(gemm_job *job);
 
 #define EIGHT(step) step step step step step step step step
 
-/* r0 is the job, from here on in r11; q4 zero point, q6 lo, q7 hi, all in 16 bits, q5 offsets. r9 is where to go on
- * behind a block's first step: to 4, or into the round that ends at 3, so that only whole rounds follow. */
+/* r0 is the job, from here on in r11; q4 zero point, q6 lo, q7 hi, all in 16 bits, q5 offsets. r9
+ * is where to go on behind a block's first step: to 4, or into the round that ends at 3, so that
+ * only whole rounds follow. */
 #define BEGIN(step_bytes)           \
     "    push {r4-r11, lr}\n"       \
     "    vpush {d8-d15}\n"          \
@@ -118,7 +123,8 @@ void ek_mve_singles(gemm_job *job);
     "    mls r9, r0, r1, r9\n"      \
     "9:  orr r9, r9, #1\n"
 
-/* A turn begins: r0 start, r1 x0, r2 multiplier, r3 x1, r4 y, r5 weights, r6 blocks, r7 rounds. `more` prepares r3. */
+/* A turn begins: r0 start, r1 x0, r2 multiplier, r3 x1, r4 y, r5 weights, r6 blocks, r7 rounds.
+ * `more` prepares r3. */
 #define TURN(more)                                 \
     "0:  add r7, r11, #28\n"                       \
     "    ldm r7, {r0, r1, r2, r3, r4, r5, r6}\n"   \
@@ -198,8 +204,8 @@ EK_MVE_FUNCTION("ek_mve_singles",
                 "    vmul.f32 q1, q1, q3\n"
                 OUTPUTS("8", "8") END(""));
 
-_Static_assert(offsetof(gemm_job, next) == 28 || sizeof(void *) != 4, "the assembly counts on it");
-_Static_assert(offsetof(gemm_job, offsets) == 84 || sizeof(void *) != 4, "the assembly counts on it");
+_Static_assert(offsetof(gemm_job, next) == 28, "the assembly counts on it");
+_Static_assert(offsetof(gemm_job, offsets) == 84, "the assembly counts on it");
 
 /* ---- A group's layer ------------------------------------------------------------------------- */
 
@@ -337,17 +343,23 @@ static void channels(const layer *l, const span *px)
 
 /* ---- Windows --------------------------------------------------------------------------------- */
 
-/* Whether a window's values stand in the input in one run, and every window's. */
-static int in_place(const ek_conv_params *p, const ek_patch_shape *s)
+/* Whether the values under a line of a window are one run of bytes. */
+static int dense_lines(const ek_conv_params *p, const ek_patch_shape *s)
 {
-    const int one_run =
-        p->kernel_h == 1 && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == s->in_channels));
-    return one_run && p->pad_top == 0 && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
-        && (p->out.w - 1) * p->stride_w + p->kernel_w <= p->in.w;
+    return p->kernel_w == 1 || p->dilation_w * p->in.w_stride == s->in_channels;
 }
 
-/* Runs of bytes from the input to patches: `rows` runs for each of `windows` windows. What leads from row to row is less
- * what a run, rounded up to whole vectors, has moved the pointer by. */
+/* Whether the values under every window are one run of bytes of the input. */
+static int in_place(const ek_conv_params *p, const ek_patch_shape *s)
+{
+    const int32_t span = (p->kernel_w - 1) * p->dilation_w + 1;
+    return p->kernel_h == 1 && dense_lines(p, s) && p->pad_top == 0 && p->pad_left == 0
+        && (p->out.h - 1) * p->stride_h < p->in.h
+        && (p->out.w - 1) * p->stride_w + span <= p->in.w;
+}
+
+/* Runs of bytes from the input to patches: `rows` runs for each of `windows` windows. What leads
+ * from row to row is less what a run, rounded up to whole vectors, has moved the pointer by. */
 typedef struct runs_job {
     const int8_t *from;
     int8_t *to;
@@ -378,14 +390,16 @@ EK_MVE_FUNCTION("ek_mve_copy_runs",
                 "    bne 1b\n"
                 "    pop {r4-r11, pc}\n");
 
-/* Copies the taps inside the input of `count` windows: line by line where those are dense, else tap by tap. `x` is
- * where the first window begins. */
-static void copy_windows(const layer *l, const int8_t *x, ek_taps rows, ek_taps cols, int32_t count, int8_t *patch)
+/* Copies the taps inside the input of `count` windows: line by line where those are dense, else tap
+ * by tap. `x` is where the first window begins. */
+static void copy_windows(const layer *l, const int8_t *x, ek_taps rows, ek_taps cols, int32_t count,
+                         int8_t *patch)
 {
     const ek_conv_params *p = l->p;
     const int32_t c = l->s.in_channels, taps = cols.end - cols.first;
-    const ptrdiff_t row = (ptrdiff_t)p->dilation_h * p->in.h_stride, tap = (ptrdiff_t)p->dilation_w * p->in.w_stride;
-    const int dense = p->kernel_w == 1 || tap == c;
+    const ptrdiff_t row = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const ptrdiff_t tap = (ptrdiff_t)p->dilation_w * p->in.w_stride;
+    const int dense = dense_lines(p, &l->s);
     const int32_t bytes = dense ? taps * c : c, moved = (bytes + STEP - 1) / STEP * STEP;
     runs_job job = {
         .from = x + rows.first * row + cols.first * tap,
@@ -404,7 +418,8 @@ static void copy_windows(const layer *l, const int8_t *x, ek_taps rows, ek_taps 
         ek_mve_copy_runs(&job);
 }
 
-/* The values under `count` windows of output row oh, from column `col` on, with x_zero outside the input. */
+/* The values under `count` windows of output row oh, from column `col` on, with x_zero outside the
+ * input. */
 static void gather(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *patch)
 {
     const ek_conv_params *p = l->p;
@@ -419,8 +434,7 @@ static void gather(const layer *l, int32_t oh, int32_t col, int32_t count, int8_
             cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
         if (!inside || rows.end - rows.first < p->kernel_h)
             ek_mve_fill(patch, p->x_zero, some * l->padded);
-        copy_windows(l, l->image + (ptrdiff_t)h * p->in.h_stride + (ptrdiff_t)w * p->in.w_stride, rows, cols, some,
-                     patch);
+        copy_windows(l, l->image + ek_image_at(&p->in, 0, h, w), rows, cols, some, patch);
     }
 }
 
@@ -431,8 +445,8 @@ static int32_t patches_of(const ek_conv_params *p, const ek_patch_shape *s)
     return fit < 2 ? 2 : fit > MAX_PATCHES ? MAX_PATCHES : fit / 2 * 2;
 }
 
-/* `count` outputs by position: row by row, columns [col, p->out.w) of the first row and [0, p->out.w) of the
- * others, all y_step bytes apart. */
+/* `count` outputs by position: row by row, columns [col, p->out.w) of the first row and [0,
+ * p->out.w) of the others, all y_step bytes apart. */
 static void gathered(const layer *l, int32_t oh, int32_t col, int32_t count, int8_t *y)
 {
     const int32_t most = patches_of(l->p, &l->s);
@@ -454,7 +468,8 @@ static void gathered(const layer *l, int32_t oh, int32_t col, int32_t count, int
     }
 }
 
-/* Pixels that are read in place: behind one, a step reads up to fifteen bytes more, which have to be the tensor's. */
+/* Pixels that are read in place: behind one, a step reads up to fifteen bytes more, which have to
+ * be the tensor's. */
 static int32_t readable(const layer *l, const int8_t *x, const int8_t *tensor_end, ptrdiff_t step,
                         int32_t count)
 {
@@ -464,7 +479,8 @@ static int32_t readable(const layer *l, const int8_t *x, const int8_t *tensor_en
     return left / step < count ? (int32_t)(left / step) + 1 : count;
 }
 
-/* `count` outputs by position, as for `gathered`; in the input, windows that are read in place are one step apart. */
+/* `count` outputs by position, as for `gathered`; in the input, windows that are read in place are
+ * one step apart. */
 static void positions(const layer *l, int32_t oh, int32_t col, int32_t count, int reads_in_place,
                       const int8_t *tensor_end)
 {
@@ -503,7 +519,8 @@ void ek_conv2d_mve(const void *params, const void *const in[], void *out, void *
 {
     const ek_conv_params *p = params;
     layer l = {.p = p, .s = ek_patch_shape_of(p), .patches = scratch};
-    const int8_t *end = (const int8_t *)in[0] + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
+    const int8_t *x = in[0];
+    const int8_t *end = x + ek_image_at(&p->in, p->in.n - 1, p->in.h - 1, p->in.w - 1) + p->in.c;
     l.padded = padded_depth(&l.s);
     l.inside = ek_columns_inside(p, &(ek_range){.col_end = p->out.w});
     for (int32_t row = range->row, row_end; row < range->row_end; row = row_end) {
@@ -514,7 +531,7 @@ void ek_conv2d_mve(const void *params, const void *const in[], void *out, void *
             base = l.group * l.s.channels;
             l.first = o - base;
             l.end = ek_min(range->ch_end - base, l.s.channels);
-            l.image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0) + (ptrdiff_t)l.group * l.s.in_channels;
+            l.image = x + ek_image_at(&p->in, n, 0, 0) + (ptrdiff_t)l.group * l.s.in_channels;
             l.y = (int8_t *)out + ek_image_at(&p->out, n, 0, 0) + base;
             image_rows(&l, row - first, row_end - first, range, end);
         }

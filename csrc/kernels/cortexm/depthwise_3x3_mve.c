@@ -2,10 +2,11 @@
  *
  * Depthwise 3x3 convolution with Helium.
  *
- * Four input rows are interleaved in scratch, so that a word holds a column of four values of one channel, and a
- * vector four columns. Four products of it with weights in the same order are 2x2 outputs; their weights are
- * shifted by a word for the next column, by a byte for the next row. With strides, one output takes one vector.
- * Zero weights make up for what a window does not cover.
+ * Four input rows are interleaved in scratch, so that a word holds a column of four values of one
+ * channel, and a vector four columns. Four products of it with weights in the same order are 2x2
+ * outputs; their weights are shifted by a word for the next column, by a byte for the next row.
+ * With strides, one output takes one vector. Zero weights make up for what a window does not
+ * cover.
  */
 #include <string.h>
 
@@ -24,8 +25,8 @@
 
 /* ---- Sums and outputs ------------------------------------------------------------------------ */
 
-/* Outputs of some channels, of a row or of two: the first words are the walk over channels, which the functions
- * overwrite. */
+/* Outputs of some channels, of a row or of two: the first words are the walk over channels, which
+ * the functions overwrite. */
 typedef struct outputs_job {
     const int8_t *weights; /* for two rows from the zeros on, for one from the first column on */
     const int32_t *start;
@@ -35,14 +36,14 @@ typedef struct outputs_job {
     int32_t channels; /* 20, overwritten */
     int32_t count;    /* 24: of two columns each; or columns */
     int32_t odd;      /* whether one more column follows the pairs */
-    int32_t x_step, y_step; /* 32: from one turn of the inner loop to the next; x_step / 2: a plane, or half a turn */
+    int32_t x_step, y_step; /* 32: of two columns, or outputs; y_step of a turn of the inner loop */
     int32_t zero;
     int32_t lo, hi;
     uint32_t x_offsets[4]; /* 52: of four columns */
     uint32_t y_offsets[4]; /* 68: of the outputs of a turn */
 } outputs_job;
 
-_Static_assert(offsetof(outputs_job, x_offsets) == 52 || sizeof(void *) != 4, "the assembly counts on it");
+_Static_assert(offsetof(outputs_job, x_offsets) == 52, "the assembly counts on it");
 
 /* Two rows, two or more columns; for the clamp of the type and for others. */
 void ek_mve_depthwise_pairs(outputs_job *job);
@@ -50,7 +51,8 @@ void ek_mve_depthwise_pairs_clamped(outputs_job *job);
 /* One row with any stride. */
 void ek_mve_depthwise_row(outputs_job *job);
 
-/* r0 the job, from here on in r11; r9 x_step, r3 y_step, r12 zero point, q5 x_offsets, q7 y_offsets. */
+/* r0 the job, from here on in r11; r9 x_step, r3 y_step, r12 zero point, q5 x_offsets, q7
+ * y_offsets. */
 #define BEGIN                       \
     "    push {r4-r11, lr}\n"       \
     "    vpush {d8-d15}\n"          \
@@ -90,8 +92,8 @@ void ek_mve_depthwise_row(outputs_job *job);
     "    vcvtn.s32.f32 " q ", " q "\n"                 \
     "    vqadd.s32 " q ", " q ", r12\n"
 
-/* q0 to q3 are the weights of the outputs (0, 0), (0, 1), (1, 0) and (1, 1). An odd column is computed together with
- * the one before once more. */
+/* q0 to q3 are the weights of the outputs (0, 0), (0, 1), (1, 0) and (1, 1). An odd column is
+ * computed together with the one before once more. */
 #define PAIRS(clamp)                        \
     BEGIN                                   \
     CHANNEL("    add.w r6, r0, r9, lsr #1\n" \
@@ -191,8 +193,9 @@ static void interleave(int8_t *to, const lines *from, int32_t groups)
                      "vst43.8 {q0, q1, q2, q3}, [%[to]]!\n\t"
                      "le lr, 1b"
                      : [to] "+r"(to), [a] "+l"(a), [b] "+l"(b), [c] "+l"(c), [d] "+l"(d)
-                     : [groups] "r"(groups), [step_a] "r"(from->step[0]), [step_b] "r"(from->step[1]),
-                       [step_c] "r"(from->step[2]), [step_d] "r"(from->step[3])
+                     : [groups] "r"(groups), [step_a] "r"(from->step[0]),
+                       [step_b] "r"(from->step[1]), [step_c] "r"(from->step[2]),
+                       [step_d] "r"(from->step[3])
                      : "q0", "q1", "q2", "q3", "lr", "memory");
 }
 
@@ -253,7 +256,8 @@ static int32_t most_outputs(const part *part)
 
 static int fits_flat(const ek_conv_params *p)
 {
-    return p->in.w_stride == p->in.c && columns_read(p->out.w, p->stride_w) * p->in.c * ROWS <= LINES_BYTES;
+    const int32_t columns = columns_read(p->out.w, p->stride_w);
+    return p->in.w_stride == p->in.c && columns <= LINES_BYTES / ROWS / p->in.c;
 }
 
 /* Columns of weights as the rows are interleaved, zeros before and behind. */
@@ -263,24 +267,28 @@ static void interleave_weights(const part *part)
     const int8_t *tap = part->p->weights.data + part->channel;
     memset(part->weights, 0, (size_t)part->plane);
     for (int32_t kw = 0; kw < TAPS; kw++, tap += c) {
-        const lines from = {{tap, tap + TAPS * c, tap + 2 * TAPS * c, part->zeros}, {GROUP, GROUP, GROUP, 0}};
+        const lines from = {{tap, tap + TAPS * c, tap + 2 * TAPS * c, part->zeros},
+                            {GROUP, GROUP, GROUP, 0}};
         interleave_run(part->weights + (kw + 1) * part->plane, &from, part->channels);
     }
     memset(part->weights + (PLANES - 1) * part->plane, 0, (size_t)part->plane);
 }
 
-/* The columns under `count` outputs of `rows` rows from (oh, col) on; `image` is at the first channel. */
-static void interleave_input(const part *part, const int8_t *image, int32_t oh, int32_t rows, int32_t col,
-                             int32_t count)
+/* The columns under `count` outputs of `rows` rows from (oh, col) on; `image` is at the first
+ * channel. */
+static void interleave_input(const part *part, const int8_t *image, int32_t oh, int32_t rows,
+                             int32_t col, int32_t count)
 {
     const ek_conv_params *p = part->p;
     const int32_t h = oh * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
     const int32_t columns = (count - 1) * p->stride_w + TAPS;
     const ek_taps inside = ek_taps_inside(w, columns, 1, p->in.w);
-    int8_t *first = part->columns + inside.first * part->plane, *end = part->columns + inside.end * part->plane;
+    int8_t *first = part->columns + inside.first * part->plane;
+    int8_t *end = part->columns + inside.end * part->plane;
     lines from;
     for (int32_t i = 0; i < ROWS; i++) {
-        const int here = h + i >= 0 && h + i < p->in.h && i < rows - 1 + TAPS && inside.end > inside.first;
+        const int here =
+            h + i >= 0 && h + i < p->in.h && i < rows - 1 + TAPS && inside.end > inside.first;
         from.at[i] = here ? image + ek_image_at(&p->in, 0, h + i, w + inside.first) : part->outside;
         from.step[i] = !here ? 0 : part->flat ? GROUP : p->in.w_stride;
     }
@@ -310,7 +318,8 @@ static void outputs(const part *part, int8_t *y, int32_t rows, int32_t count)
     };
     for (int32_t i = 0; i < 4; i++) {
         job.x_offsets[i] = (uint32_t)(i * part->plane);
-        job.y_offsets[i] = (uint32_t)(rows == 1 ? i * next : i / 2 * p->out.h_stride + i % 2 * next);
+        job.y_offsets[i] =
+            (uint32_t)(rows == 1 ? i * next : i / 2 * p->out.h_stride + i % 2 * next);
     }
     if (rows == 1) {
         job.weights += part->plane;

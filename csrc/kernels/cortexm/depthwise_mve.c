@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Depthwise convolution with Helium: eight channels at a time, their products in two vectors of int32.
+ * Depthwise convolution with Helium: eight channels at a time, their products in two vectors of
+ * int32.
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -57,7 +58,8 @@ static block block_at(const ek_conv_params *p, int32_t channel, int32_t count)
     return b;
 }
 
-static inline __attribute__((always_inline)) void finish(const block *b, sums s, int8_t *y, int whole)
+static inline __attribute__((always_inline)) void finish(const block *b, sums s, int8_t *y,
+                                                         int whole)
 {
     const int32x4_t even = ek_mve_requantize(s.even, b->even, &b->p->clamp);
     const int32x4_t odd = ek_mve_requantize(s.odd, b->odd, &b->p->clamp);
@@ -91,7 +93,8 @@ static inline __attribute__((always_inline)) void pixel(const block *b, const in
     finish(b, s, y, whole);
 }
 
-/* Two pixels whose windows are inside the input share the weights. `x` is the first one's first value. */
+/* Two pixels whose windows are inside the input share the weights. `x` is the first one's first
+ * value. */
 static void pair(const block *b, const int8_t *x, int8_t *y)
 {
     const ek_conv_params *p = b->p;

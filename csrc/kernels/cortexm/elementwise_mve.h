@@ -14,16 +14,19 @@
 #define EK_MVE_VALUES 8 /* of a group */
 #define EK_MVE_AT_ONCE 64 /* values, where an operand repeats */
 
-/* y[i] from a[i] and b[i], for `groups` groups, 1 or more; the assembly loads the struct into core registers. */
+/* y[i] from a[i] and b[i], for `groups` groups, 1 or more; the assembly loads the struct into core
+ * registers. */
 typedef struct ek_mve_pair_job {
     int32_t groups, a_zero, b_zero;
     float a_multiplier, b_multiplier; /* the first one alone for a product */
     int32_t zero, lo, hi;
 } ek_mve_pair_job;
 
-typedef void (*ek_mve_pair_fn)(const int8_t *a, const int8_t *b, int8_t *y, const ek_mve_pair_job *job);
+typedef void (*ek_mve_pair_fn)(const int8_t *a, const int8_t *b, int8_t *y,
+                               const ek_mve_pair_job *job);
 
-/* r0 a, r1 b, r2 y; r4 to r11 the job; q4 lo, q5 hi. Eight values of each, less their zero points, in q0 and q1. */
+/* r0 a, r1 b, r2 y; r4 to r11 the job; q4 lo, q5 hi. Eight values of each, less their zero points,
+ * in q0 and q1. */
 #define EK_MVE_PAIRS_BEGIN                                    \
     "    push {r4-r11, lr}\n"                                 \
     "    vpush {d8-d11}\n"                                    \
@@ -36,7 +39,8 @@ typedef void (*ek_mve_pair_fn)(const int8_t *a, const int8_t *b, int8_t *y, cons
     "    vsub.i16 q0, q0, r5\n"                               \
     "    vsub.i16 q1, q1, r6\n"
 
-/* Eight outputs from real values in q0, the even ones, and q2. They are rounded and saturated, to 16 bits at first. */
+/* Eight outputs from real values in q0, the even ones, and q2. They are rounded and saturated, to
+ * 16 bits at first. */
 #define EK_MVE_PAIRS_END            \
     "    vcvtn.s32.f32 q0, q0\n"    \
     "    vcvtn.s32.f32 q2, q2\n"    \
@@ -50,10 +54,10 @@ typedef void (*ek_mve_pair_fn)(const int8_t *a, const int8_t *b, int8_t *y, cons
     "    vpop {d8-d11}\n"           \
     "    pop {r4-r11, pc}\n"
 
-/* `count` values of an operand from its i-th on, with some behind them that do not matter: in `buffer` unless they
- * stand in memory in whole groups. */
-static inline const int8_t *ek_mve_operand(const int8_t *x, int32_t stride, int32_t i, int32_t count,
-                                           int8_t buffer[EK_MVE_AT_ONCE])
+/* `count` values of an operand from its i-th on, with some behind them that do not matter: in
+ * `buffer` unless they stand in memory in whole groups. */
+static inline const int8_t *ek_mve_operand(const int8_t *x, int32_t stride, int32_t i,
+                                           int32_t count, int8_t buffer[EK_MVE_AT_ONCE])
 {
     if (stride == 0)
         return memset(buffer, x[0], EK_MVE_AT_ONCE);
@@ -63,7 +67,8 @@ static inline const int8_t *ek_mve_operand(const int8_t *x, int32_t stride, int3
 }
 
 static inline void ek_mve_elementwise(const ek_broadcast *shape, const void *const in[], void *out,
-                                      const ek_range *range, ek_mve_pair_fn pairs, ek_mve_pair_job *job)
+                                      const ek_range *range, ek_mve_pair_fn pairs,
+                                      ek_mve_pair_job *job)
 {
     int8_t a[EK_MVE_AT_ONCE], b[EK_MVE_AT_ONCE], y[EK_MVE_VALUES];
     for (int32_t row = range->row; row < range->row_end; row++) {
@@ -76,8 +81,8 @@ static inline void ek_mve_elementwise(const ek_broadcast *shape, const void *con
                 count = count / EK_MVE_VALUES * EK_MVE_VALUES;
             const int whole = count % EK_MVE_VALUES == 0;
             job->groups = (count + EK_MVE_VALUES - 1) / EK_MVE_VALUES;
-            pairs(ek_mve_operand(at.a, at.a_stride, i, count, a), ek_mve_operand(at.b, at.b_stride, i, count, b),
-                  whole ? at.y + i : y, job);
+            pairs(ek_mve_operand(at.a, at.a_stride, i, count, a),
+                  ek_mve_operand(at.b, at.b_stride, i, count, b), whole ? at.y + i : y, job);
             if (!whole)
                 memcpy(at.y + i, y, (size_t)count);
         }

@@ -9,12 +9,14 @@
 #define LANES 16
 
 /* The taps inside the input of one output, for up to sixteen channels. */
-static void block(const ek_pool_params *p, const int8_t *x, ek_taps rows, ek_taps cols, int32_t count, int8_t *y)
+static void block(const ek_pool_params *p, const int8_t *x, ek_taps rows, ek_taps cols,
+                  int32_t count, int8_t *y)
 {
     const mve_pred16_t lanes = vctp8q((uint32_t)count);
     const ptrdiff_t step = (ptrdiff_t)p->dilation_w * p->in.w_stride;
+    const ptrdiff_t line = (ptrdiff_t)p->dilation_h * p->in.h_stride;
     int8x16_t max = vdupq_n_s8(-128);
-    for (int32_t kh = rows.first; kh < rows.end; kh++, x += (ptrdiff_t)p->dilation_h * p->in.h_stride) {
+    for (int32_t kh = rows.first; kh < rows.end; kh++, x += line) {
         const int8_t *tap = x;
         for (int32_t kw = cols.first; kw < cols.end; kw++, tap += step)
             max = vmaxq_s8(max, vldrbq_z_s8(tap, lanes));

@@ -9,8 +9,8 @@
 
 #include "../kernel.h"
 
-/* A function of assembly: EK_MVE_FUNCTION("name", BODY). vmladav adds to even core registers alone, of which eight
- * are sums; compilers keep them in memory. */
+/* A function of assembly: EK_MVE_FUNCTION("name", BODY). vmladav adds to even core registers alone,
+ * of which eight are sums; compilers keep them in memory. */
 #define EK_MVE_FUNCTION(name, body)                            \
     __asm__("    .syntax unified\n"                            \
             "    .thumb\n"                                     \
@@ -23,14 +23,19 @@
             "    .size " name ", . - " name "\n"               \
             "    .text\n")
 
-/* The requantization of requant.h on integers: vcvtn rounds to nearest even and saturates to int32, and the zero
- * point, within int8, is added with saturation. */
-static inline int32x4_t ek_mve_requantize(int32x4_t acc, float32x4_t multiplier, const ek_clamp *clamp)
+/* sat(rne(v) + zero), clamped, as in requant.h but on integers: vcvtn rounds to nearest even and
+ * saturates to int32, and the zero point, within int8, is added with saturation. */
+static inline int32x4_t ek_mve_round(float32x4_t v, const ek_clamp *clamp)
 {
-    const float32x4_t v = vmulq_f32(vcvtq_f32_s32(acc), multiplier);
     int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), clamp->zero);
     q = vmaxq_s32(q, vdupq_n_s32(clamp->lo));
     return vminq_s32(q, vdupq_n_s32(clamp->hi));
+}
+
+static inline int32x4_t ek_mve_requantize(int32x4_t acc, float32x4_t multiplier,
+                                          const ek_clamp *clamp)
+{
+    return ek_mve_round(vmulq_f32(vcvtq_f32_s32(acc), multiplier), clamp);
 }
 
 /* `count` bytes, 0 or more. */
