@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import tee
 from numbers import Integral
@@ -80,14 +80,19 @@ def _compare(
     digests = Digests(program)
     inferences = 0
     runs = [b.run(copy) for b, copy in zip(chosen, tee(stream, len(chosen)), strict=True)]
-    for observations in zip(*runs, strict=True):
-        expected = observations[0].with_values()
-        for comparison, seen in zip(comparisons, (expected, *observations[1:]), strict=True):
-            comparison.add(inferences * stream.batch, seen, expected)
-        digests.add(expected)
-        inferences += 1
-        if progress is not None:
-            progress(stream.count(inferences))
+    try:
+        for observations in zip(*runs, strict=True):
+            expected = observations[0].with_values()
+            for comparison, seen in zip(comparisons, (expected, *observations[1:]), strict=True):
+                comparison.add(inferences * stream.batch, seen, expected)
+            digests.add(expected)
+            inferences += 1
+            if progress is not None:
+                progress(stream.count(inferences))
+    finally:  # what they have started ends now, not when somebody collects them
+        for run in runs:
+            if isinstance(run, Generator):
+                run.close()
     if not inferences:
         raise InputError("there is no sample to compare: give at least one")
     return Report(

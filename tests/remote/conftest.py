@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 SSHD = Path("/usr/sbin/sshd")
+ALIAS = "raspberrypi.local"
 
 FORCED = """\
 #!/bin/sh
@@ -48,10 +49,12 @@ case "$1" in -m) echo {machine} ;; *) echo {system} ;; esac
 class SshBoard:
     """Attributes:
     url: of the board.
+    alias: its host in the configuration of ssh.
     folder: of its files; `tmp` is where it has temporary ones.
     """
 
     url: str
+    alias: str
     folder: Path
 
     def fault(self, script: str) -> None:
@@ -86,7 +89,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshBoard]:
     port = _free_port()
     _write_server(folder, port)
     _write_client(folder, port)
-    board = SshBoard(f"ssh://{getpass.getuser()}@127.0.0.1:{port}", folder)
+    board = SshBoard(f"ssh://{getpass.getuser()}@127.0.0.1:{port}", ALIAS, folder)
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
         try:
@@ -152,6 +155,7 @@ def _write_client(folder: Path, port: int) -> None:
     (client / "config").write_text(
         f"IdentityFile {client / 'key'}\nIdentitiesOnly yes\nIdentityAgent none\nGlobalKnownHostsFile none\n"
         f"UserKnownHostsFile {client / 'known_hosts'}\nStrictHostKeyChecking yes\n"
+        f"Host {ALIAS}\nHostName 127.0.0.1\nPort {port}\nUser {getpass.getuser()}\nHostKeyAlias [127.0.0.1]:{port}\n"
     )
     _script(client / "ssh", f'#!/bin/sh\nexec {shutil.which("ssh")} -F {client / "config"} "$@"\n')
 
