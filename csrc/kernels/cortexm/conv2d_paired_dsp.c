@@ -26,13 +26,13 @@ typedef struct paired_job {
 } paired_job;
 
 #ifdef __ARM_FP
-/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates 12 or 14
- * instructions. Outputs are clamped to the whole type.
+/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates 14
+ * instructions, in 15 or 20 cycles. Outputs are clamped to the whole type.
  *
  *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel each,
  *        r6 r7, r8 r9, r10 r11, r12 lr sums
  *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that of eights
- *     s0 s1 requantization, s2 x, s3 the end of its eights, s4 its end, s5 start, s6 multiplier, s7 s8 y,
+ *     s0 s1 requantization, s2 x, s4 its end, s5 start, s6 multiplier, s7 s8 y,
  *     s9 zero point, s10 start_end, s12-s15 multipliers */
 void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
 void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
@@ -44,23 +44,24 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    vmov s5, s6, r4, r5\n"   \
     "    add r7, r6, r7\n"        \
     "    vmov s7, s8, r6, r7\n"   \
-    "    vmov s9, s10, r8, r9\n"  \
-    "    bic r4, r3, #7\n"
+    "    vmov s9, s10, r8, r9\n"
 
-/* Four ldr side by side would take a cycle less than the ldm, by the Cortex-M4's manual, for two more
- * instructions. */
-#define STEP_2                    \
-    "    ldm r0!, {r2, r3}\n"     \
-    "    ldm r1!, {r4, r5}\n"     \
-    "    smlad r8, r4, r2, r8\n"  \
-    "    smlad r9, r4, r3, r9\n"  \
-    "    smlad r12, r5, r2, r12\n" \
-    "    smlad lr, r5, r3, lr\n"  \
-    "    sxtb16 r4, r4\n"         \
-    "    sxtb16 r5, r5\n"         \
-    "    smlad r6, r4, r2, r6\n"  \
-    "    smlad r7, r4, r3, r7\n"  \
-    "    smlad r10, r5, r2, r10\n" \
+/* Four loads side by side take five cycles, two of two words six. They have 16 bits each, the others 32. */
+#define STEP_BYTES "48"
+#define STEP_2(at)                       \
+    "    ldr.n r2, [r0, #8 * " at "]\n"     \
+    "    ldr.n r3, [r0, #8 * " at " + 4]\n" \
+    "    ldr.n r4, [r1, #8 * " at "]\n"     \
+    "    ldr.n r5, [r1, #8 * " at " + 4]\n" \
+    "    smlad r8, r4, r2, r8\n"         \
+    "    smlad r9, r4, r3, r9\n"         \
+    "    smlad r12, r5, r2, r12\n"       \
+    "    smlad lr, r5, r3, lr\n"         \
+    "    sxtb16 r4, r4\n"                \
+    "    sxtb16 r5, r5\n"                \
+    "    smlad r6, r4, r2, r6\n"         \
+    "    smlad r7, r4, r3, r7\n"         \
+    "    smlad r10, r5, r2, r10\n"       \
     "    smlad r11, r5, r3, r11\n"
 
 #define STEPS_1                       \
@@ -84,32 +85,45 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    sub " odd ", " odd ", " even "\n"           \
     "    add " odd ", " start ", " odd ", asr #8\n"
 
+/* Sixteen steps a turn. The first turn begins in the middle where they are no multiple of that, with x and
+ * weights as many steps lower; s3 is where, s11 how many bytes. */
 EK_DSP_FUNCTION("ek_dsp_paired_2", ENTER
-                "    add r4, r0, r4, lsl #3\n"
+                "    rsb r4, r3, #0\n"
+                "    and r4, r4, #15\n"
                 "    add r5, r0, r3, lsl #3\n"
-                "    vmov s3, s4, r4, r5\n"
+                "    adr r6, 2f\n"
+                "    mov r7, #" STEP_BYTES "\n"
+                "    mla r6, r4, r7, r6\n"
+                "    orr r6, r6, #1\n"
+                "    sub r0, r0, r4, lsl #3\n"
+                "    lsl r4, r4, #3\n"
+                "    vmov s3, s4, r6, r5\n"
+                "    vmov s2, r0\n"
+                "    vmov s11, r4\n"
                 "1:  vmov r5, s5\n"
+                "    vmov r2, s11\n"
                 "    ldr r6, [r5]\n"
                 "    ldr r10, [r5, #8]\n"
                 "    vmov r4, s3\n"
+                "    subs r1, r1, r2\n"
                 "    mov r7, r6\n"
                 "    mov r8, r6\n"
                 "    mov r9, r6\n"
                 "    mov r11, r10\n"
                 "    mov r12, r10\n"
                 "    mov lr, r10\n"
-                "    cmp r0, r4\n"
-                "    beq 3f\n"
-                "2:  .rept 8\n" STEP_2
-                "    .endr\n"
-                "    vmov r2, s3\n"
+                "    bx r4\n"
+                "    .balign 4\n"
+                "2:\n" STEP_2("0") STEP_2("1") STEP_2("2") STEP_2("3")
+                STEP_2("4") STEP_2("5") STEP_2("6") STEP_2("7")
+                STEP_2("8") STEP_2("9") STEP_2("10") STEP_2("11")
+                STEP_2("12") STEP_2("13") STEP_2("14") STEP_2("15")
+                "    vmov r2, s4\n"
+                "    adds r0, #128\n"
+                "    adds r1, #128\n"
                 "    cmp r0, r2\n"
                 "    bne 2b\n"
-                "3:  vmov r2, s4\n"
-                "    cmp r0, r2\n"
-                "    beq 4f\n" STEP_2 STEP_2
-                "    b 3b\n"
-                "4:  vmov r5, s5\n"
+                "    vmov r5, s5\n"
                 "    vmov r4, s6\n"
                 "    ldr r2, [r5, #4]\n"
                 "    ldr r3, [r5, #12]\n"
@@ -144,6 +158,7 @@ EK_DSP_FUNCTION("ek_dsp_paired_2", ENTER
                 "    pop {r4-r11, pc}\n");
 
 EK_DSP_FUNCTION("ek_dsp_paired_1", ENTER
+                "    bic r4, r3, #7\n"
                 "    add lr, r0, r4, lsl #2\n"
                 "    add r12, r0, r3, lsl #2\n"
                 "1:  vmov r2, s5\n"
@@ -187,33 +202,36 @@ EK_DSP_FUNCTION("ek_dsp_paired_1", ENTER
 
 /* ---- Windows --------------------------------------------------------------------------------- */
 
-/* `count` values as pairs of a quad's values 0 2 and 1 3, `step` words apart; the last quad is filled up. */
-static uint32_t *widen(const int8_t *from, int32_t count, uint32_t *x, int32_t step)
+/* `quads` quads of each of two pixels as pairs, of a quad's values 0 2 and then 1 3, the pixels side by side. For
+ * 8 values 7 instructions. */
+void ek_dsp_widen_2(const int8_t *a, const int8_t *b, uint32_t *x, int32_t quads);
+
+#define WIDEN_2                       \
+    "    ldr r4, [r0], #4\n"          \
+    "    ldr r5, [r1], #4\n"          \
+    "    sxtb16 r6, r4\n"             \
+    "    sxtb16 r7, r5\n"             \
+    "    sxtb16 r8, r4, ror #8\n"     \
+    "    sxtb16 r9, r5, ror #8\n"     \
+    "    stm r2!, {r6-r9}\n"
+
+EK_DSP_FUNCTION("ek_dsp_widen_2",
+                "    push {r4-r9, lr}\n"
+                "    lsrs r3, r3, #1\n" /* an odd quad first */
+                "    bcc 1f\n" WIDEN_2
+                "1:  cbz r3, 3f\n"
+                "2:\n" WIDEN_2 WIDEN_2
+                "    subs r3, #1\n"
+                "    bne 2b\n"
+                "3:  pop {r4-r9, pc}\n");
+
+/* The same of one pixel, `step` words apart. */
+static uint32_t *widen(const int8_t *from, int32_t quads, uint32_t *x, int32_t step)
 {
-    for (int32_t quads = count / QUAD; quads > 0; quads--, from += QUAD, x += 2 * step) {
+    for (; quads > 0; quads--, from += QUAD, x += 2 * step) {
         const uint32_t word = ek_dsp_load(from);
         x[0] = ek_dsp_even(word);
         x[step] = ek_dsp_odd(word);
-    }
-    if (count % QUAD != 0) {
-        uint32_t word = 0;
-        memcpy(&word, from, (size_t)(count % QUAD));
-        x[0] = ek_dsp_even(word);
-        x[step] = ek_dsp_odd(word);
-        x += 2 * step;
-    }
-    return x;
-}
-
-/* Whole quads of two pixels. */
-static uint32_t *widen_both(const int8_t *a, const int8_t *b, int32_t count, uint32_t *x)
-{
-    for (int32_t quads = count / QUAD; quads > 0; quads--, a += QUAD, b += QUAD, x += 2 * PIXELS) {
-        const uint32_t word_a = ek_dsp_load(a), word_b = ek_dsp_load(b);
-        x[0] = ek_dsp_even(word_a);
-        x[1] = ek_dsp_even(word_b);
-        x[2] = ek_dsp_odd(word_a);
-        x[3] = ek_dsp_odd(word_b);
     }
     return x;
 }
@@ -260,7 +278,7 @@ static void widen_lines(const windows *win, const int8_t *image, int32_t h, int3
             continue;
         }
         x = fill((uint32_t)win->zero, before, x, step);
-        x = widen(from + (ptrdiff_t)at * p->in.h_stride, inside, x, step);
+        x = widen(from + (ptrdiff_t)at * p->in.h_stride, inside / QUAD, x, step);
         x = fill((uint32_t)win->zero, win->line - before - inside, x, step);
     }
 }
@@ -270,40 +288,76 @@ static void widen_lines_both(const windows *win, const int8_t *image, int32_t h,
 {
     const ek_conv_params *p = win->p;
     const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
-    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
-        const int32_t at = h + kh * p->dilation_h;
-        if (at < 0 || at >= p->in.h) {
-            x = fill((uint32_t)win->zero, PIXELS * win->line, x, 1);
-        } else {
-            const int8_t *from = image + ek_image_at(&p->in, 0, at, w);
-            x = widen_both(from, from + next, win->line, x);
+    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
+    x = fill((uint32_t)win->zero, PIXELS * win->line * rows.first, x, 1);
+    for (int32_t kh = rows.first; kh < rows.end; kh++, x += win->line) {
+        const int8_t *from = image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w);
+        ek_dsp_widen_2(from, from + next, x, win->line / QUAD);
+    }
+    fill((uint32_t)win->zero, PIXELS * win->line * (p->kernel_h - rows.end), x, 1);
+}
+
+/* `count` bytes, of which there are few. */
+static inline void copy(int8_t *to, const int8_t *from, int32_t count)
+{
+    for (; count >= 4; count -= 4, to += 4, from += 4)
+        memcpy(to, from, 4);
+    for (; count > 0; count--)
+        *to++ = *from++;
+}
+
+/* The window as bytes, one kernel row behind the other. */
+static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w, int8_t *patch)
+{
+    const ek_conv_params *p = win->p;
+    const int32_t channels = win->shape.in_channels, step = p->dilation_w * p->in.w_stride;
+    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
+    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+    const int32_t inside = cols.end - cols.first;
+    const int dense = p->kernel_w == 1 || step == channels;
+    if (rows.end - rows.first < p->kernel_h || inside < p->kernel_w)
+        memset(patch, p->x_zero, (size_t)win->shape.depth);
+    for (int32_t kh = rows.first; kh < rows.end && inside > 0; kh++) {
+        int8_t *to = patch + kh * win->line + cols.first * channels;
+        const int8_t *from =
+            image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w + cols.first * p->dilation_w);
+        if (dense) {
+            copy(to, from, inside * channels);
+            continue;
         }
+        for (int32_t i = 0; i < inside; i++, to += channels, from += step)
+            copy(to, from, channels);
     }
 }
 
-/* `count` pixels' windows; scratch behind x has room for one window's bytes. */
+/* `count` pixels' windows as pairs, pixels side by side; scratch behind x has room for their bytes. What fills
+ * up the last quad meets weights that are zero. */
 static void widen_windows(const windows *win, const int8_t *image, int32_t row, int32_t col,
                           int32_t count, uint32_t *x, int8_t *patch)
 {
     const ek_conv_params *p = win->p;
     const int32_t h = row * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
     const int32_t last = w + (PIXELS - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w;
+    const int32_t quads = ek_ceil_div(win->shape.depth, QUAD);
     if (win->by_lines && count == PIXELS && w >= 0 && last < p->in.w) {
         widen_lines_both(win, image, h, w, x);
-        return;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        if (win->by_lines)
+    } else if (win->by_lines) {
+        for (int32_t i = 0; i < count; i++)
             widen_lines(win, image, h, w + i * p->stride_w, x + i, count);
+    } else {
+        for (int32_t i = 0; i < count; i++)
+            gather(win, image, h, w + i * p->stride_w, patch + i * quads * QUAD);
+        if (count == PIXELS)
+            ek_dsp_widen_2(patch, patch + quads * QUAD, x, quads);
         else
-            widen(ek_patch(p, &win->shape, image, row, col + i, patch), win->shape.depth, x + i, count);
+            widen(patch, quads, x, 1);
     }
 }
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
 typedef struct pixels {
-    const uint32_t *x;
+    uint32_t *x;
     int32_t steps, count;
     int8_t *y;
     ptrdiff_t step;
@@ -363,6 +417,37 @@ static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, in
         for (int32_t o = first; o < end; o++)
             y[o] = (int8_t)ek_max(clamp->lo, ek_min(y[o], clamp->hi));
 }
+
+/* Whether windows stand in the input as they are. */
+static int is_pointwise(const windows *win)
+{
+    const ek_conv_params *p = win->p;
+    return win->by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0 && p->pad_left == 0
+        && (p->out.h - 1) * p->stride_h < p->in.h && (p->out.w - 1) * p->stride_w < p->in.w;
+}
+
+/* Pairs of columns of one row from the first one on, all of whose channels are whole blocks; returns the column
+ * behind them. px->y is the first one's. */
+static int32_t whole_pixels(const windows *win, const int8_t *image, int32_t row, const pixels *px,
+                            const ek_range *range, int pointwise)
+{
+    const ek_conv_params *p = win->p;
+    const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    const int8_t *weights = p->weights.data + (ptrdiff_t)range->ch / CHANNELS * px->steps * (2 * CHANNELS);
+    const int8_t *from = image + ek_image_at(&p->in, 0, row * p->stride_h, range->col * p->stride_w);
+    paired_job job = {p->start + range->ch, p->multiplier + range->ch, px->y + range->ch,
+                      px->step,             p->clamp.zero,             p->start + range->ch_end};
+    int32_t col = range->col;
+    for (; range->col_end - col >= PIXELS; col += PIXELS, from += PIXELS * next) {
+        if (pointwise)
+            ek_dsp_widen_2(from, from + next, px->x, px->steps / 2);
+        else
+            widen_windows(win, image, row, col, PIXELS, px->x, (int8_t *)(px->x + PIXELS * px->steps));
+        ek_dsp_paired_2(px->x, weights, &job, px->steps);
+        job.y += PIXELS * job.step;
+    }
+    return col;
+}
 #endif
 
 static int32_t steps_of(const ek_conv_params *p)
@@ -376,18 +461,25 @@ void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out,
 #ifdef __ARM_FP
     const ek_conv_params *p = params;
     const windows win = windows_of(p);
-    const int whole = ek_dsp_is_whole(&p->clamp);
+    const int whole_type = ek_dsp_is_whole(&p->clamp);
+    const int whole = whole_type && range->ch % CHANNELS == 0 && range->ch_end % CHANNELS == 0;
+    const int pointwise = is_pointwise(&win);
     uint32_t *const x = scratch;
     pixels px = {.x = x, .steps = steps_of(p), .step = p->out.w_stride};
     for (int32_t r = range->row; r < range->row_end; r++) {
         const int32_t n = r / p->out.h, row = r % p->out.h;
         const int8_t *image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
         px.y = (int8_t *)out + ek_image_at(&p->out, n, row, range->col);
-        for (int32_t col = range->col; col < range->col_end; col += px.count, px.y += px.count * px.step) {
+        int32_t col = range->col;
+        if (whole) {
+            col = whole_pixels(&win, image, row, &px, range, pointwise);
+            px.y += (col - range->col) * px.step;
+        }
+        for (; col < range->col_end; col += px.count, px.y += px.count * px.step) {
             px.count = ek_min(PIXELS, range->col_end - col);
             widen_windows(&win, image, row, col, px.count, x, (int8_t *)(x + px.count * px.steps));
             run_pixels(p, &px, range->ch, range->ch_end);
-            if (!whole)
+            if (!whole_type)
                 clamp_pixels(&p->clamp, px.count, range->ch, range->ch_end, px.y, px.step);
         }
     }
@@ -407,10 +499,10 @@ int ek_conv2d_paired_dsp_supports(const void *params)
 #endif
 }
 
-/* The pixels' windows as pairs, and one as it is read. */
+/* The pixels' windows as pairs, and as bytes. */
 size_t ek_conv2d_paired_dsp_scratch(const void *params)
 {
     const ek_conv_params *p = params;
     const size_t together = p->out.w == 1 ? 1 : PIXELS;
-    return (size_t)steps_of(p) * (together * sizeof(uint32_t) + 2);
+    return (size_t)steps_of(p) * together * (sizeof(uint32_t) + 2);
 }

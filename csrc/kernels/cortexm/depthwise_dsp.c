@@ -12,7 +12,7 @@
 
 #define TAPS 3
 #define QUAD 4   /* channels that one word of input holds */
-#define BATCH 2  /* output lines from one filling of the planes */
+#define PLANES_BYTES 4096 /* of scratch, unless two lines of outputs need more */
 
 /* One direction of the image: along lines, or across them. Steps are in bytes of the tensors. */
 typedef struct axis {
@@ -24,6 +24,7 @@ typedef struct layout {
     axis along, across;
     int32_t line;  /* words of a plane's line: two positions each */
     int32_t lines; /* of a plane */
+    int32_t batch; /* lines of outputs from one filling of the planes */
 } layout;
 
 /* Words that `count` outputs of a line read, in pairs. */
@@ -42,7 +43,9 @@ static layout layout_of(const ek_conv_params *p)
     l.along = p->out.h > p->out.w ? rows : cols;
     l.across = p->out.h > p->out.w ? cols : rows;
     l.line = words_of(&l.along, l.along.out);
-    l.lines = (BATCH - 1) * l.across.stride + TAPS;
+    const int32_t fitting = PLANES_BYTES / (QUAD * (int32_t)sizeof(uint32_t)) / l.line;
+    l.batch = ek_min(l.across.out, ek_max((fitting - TAPS) / l.across.stride + 1, 2));
+    l.lines = (l.batch - 1) * l.across.stride + TAPS;
     return l;
 }
 
@@ -95,40 +98,46 @@ static void fill_line(const int8_t *line, ptrdiff_t step, int32_t size, uint32_t
 
 /* ---- Outputs --------------------------------------------------------------------------------- */
 
-/* Pairs of outputs of one line and channel: words a b [c] hold the positions 0 1 | 2 3 | 4 5. */
-typedef struct line_job {
+/* Outputs of one channel, lines of pairs: words a b [c] hold the positions 0 1 | 2 3 | 4 5. */
+typedef struct lines_job {
     const uint32_t *x[TAPS]; /* of three lines */
     int8_t *y;
     ptrdiff_t step; /* of y */
     uint32_t start;
     float multiplier;
     int32_t zero;
-} line_job;
+    int32_t bytes;          /* that x moves along a line: 4 a pair, for stride 2 twice that */
+    ptrdiff_t x_next, y_next; /* bytes from the end of a line to the next one */
+    int32_t lines;
+} lines_job;
 
 #ifdef __ARM_FP
-/* `pairs` of outputs by stride 1 or 2, clamped to the whole type; the job steps behind them. For 18
- * multiply-accumulates 37 or 40 instructions.
+/* By stride 1 or 2, clamped to the whole type. For 18 multiply-accumulates 37 or 40 instructions.
  *
  *     r0-r2 x, r3 y, r4-r9 weights, r10 r11 sums, r12 lr words of x
- *     s2 start, s3 multiplier, s4 zero point, s5 step, s6 where r0 ends, s7 the job */
-void ek_dsp_depthwise_1(line_job *job, const line_weights *weights, int32_t pairs);
-void ek_dsp_depthwise_2(line_job *job, const line_weights *weights, int32_t pairs);
+ *     s2 start, s3 multiplier, s4 zero point, s5 step, s6 where r0 ends, s7 bytes, s8 x_next, s9 y_next,
+ *     s10 lines */
+void ek_dsp_depthwise_1(const lines_job *job, const line_weights *weights);
+void ek_dsp_depthwise_2(const lines_job *job, const line_weights *weights);
 
-#define LINE_BEGIN(shift)                  \
+#define LINES_BEGIN                        \
     "    push {r4-r11, lr}\n"              \
-    "    vmov s7, r0\n"                    \
-    "    ldr r12, [r0, #16]\n"             \
-    "    vmov s5, r12\n"                   \
-    "    vldr s2, [r0, #20]\n"             \
-    "    vldr s3, [r0, #24]\n"             \
-    "    vldr s4, [r0, #28]\n"             \
+    "    add r12, r0, #16\n"               \
+    "    vldr s5, [r12]\n"                 \
+    "    vldr s2, [r12, #4]\n"             \
+    "    vldr s3, [r12, #8]\n"             \
+    "    vldr s4, [r12, #12]\n"            \
+    "    vldr s7, [r12, #16]\n"            \
+    "    vldr s8, [r12, #20]\n"            \
+    "    vldr s9, [r12, #24]\n"            \
+    "    vldr s10, [r12, #28]\n"           \
     "    ldm r1, {r4-r9}\n"                \
-    "    mov r12, r2\n"                    \
     "    ldm r0, {r0-r3}\n"                \
-    "    add r12, r0, r12, lsl #" shift "\n" \
+    "2:  vmov r12, s7\n"                   \
+    "    add r12, r0, r12\n"               \
     "    vmov s6, r12\n"                   \
     "1:  vmov r10, s2\n"                   \
-    "    vmov r11, s2\n"
+    "    mov r11, r10\n"
 
 /* Positions 0 1 in r12, 2 3 in lr; weights (w0, w1) in a, (w1, w2) in b. */
 #define LINE_1(x, a, b)                 \
@@ -146,7 +155,7 @@ void ek_dsp_depthwise_2(line_job *job, const line_weights *weights, int32_t pair
     "    smlad r11, lr, " a ", r11\n"   \
     "    smlabt r11, r12, " b ", r11\n"
 
-#define LINE_END                                          \
+#define LINES_END                                         \
     "    vmov r12, s4\n"                                  \
     EK_DSP_REQUANTIZE("r10", "r11", "s3", "s3", "r12")    \
     "    vmov r12, s5\n"                                  \
@@ -156,31 +165,56 @@ void ek_dsp_depthwise_2(line_job *job, const line_weights *weights, int32_t pair
     "    vmov r12, s6\n"                                  \
     "    cmp r0, r12\n"                                   \
     "    bne 1b\n"                                        \
-    "    vmov r12, s7\n"                                  \
-    "    stm r12, {r0-r3}\n"                              \
+    "    vmov r12, s10\n"                                 \
+    "    vmov lr, s8\n"                                   \
+    "    vmov r10, s9\n"                                  \
+    "    subs r12, r12, #1\n"                             \
+    "    vmov s10, r12\n"                                 \
+    "    add r0, r0, lr\n"                                \
+    "    add r1, r1, lr\n"                                \
+    "    add r2, r2, lr\n"                                \
+    "    add r3, r3, r10\n"                               \
+    "    bne 2b\n"                                        \
     "    pop {r4-r11, pc}\n"
 
-EK_DSP_FUNCTION("ek_dsp_depthwise_1", LINE_BEGIN("2")
+EK_DSP_FUNCTION("ek_dsp_depthwise_1", LINES_BEGIN
                 LINE_1("r0", "r4", "r5") LINE_1("r1", "r6", "r7") LINE_1("r2", "r8", "r9")
-                LINE_END);
-EK_DSP_FUNCTION("ek_dsp_depthwise_2", LINE_BEGIN("3")
+                LINES_END);
+EK_DSP_FUNCTION("ek_dsp_depthwise_2", LINES_BEGIN
                 LINE_2("r0", "r4", "r5") LINE_2("r1", "r6", "r7") LINE_2("r2", "r8", "r9")
-                LINE_END);
-#endif
+                LINES_END);
 
-#ifdef __ARM_FP
-static void run_pairs_whole(line_job *job, const line_weights *w, int32_t stride, int32_t pairs)
+static void run_pairs_whole(const layout *l, lines_job job, const line_weights *w, int32_t pairs)
 {
+    const int32_t stride = l->along.stride;
+    job.bytes = pairs * stride * (int32_t)sizeof(uint32_t);
+    job.x_next = (ptrdiff_t)l->across.stride * l->line * (ptrdiff_t)sizeof(uint32_t) - job.bytes;
+    job.y_next = l->across.out_step - 2 * pairs * job.step;
     if (stride == 1)
-        ek_dsp_depthwise_1(job, w, pairs);
+        ek_dsp_depthwise_1(&job, w);
     else
-        ek_dsp_depthwise_2(job, w, pairs);
+        ek_dsp_depthwise_2(&job, w);
+}
+
+/* Lines of `count` outputs, clamped to the whole type. */
+static void run_lines_whole(const layout *l, lines_job job, const line_weights *w, int32_t count)
+{
+    const int32_t pairs = count / 2;
+    if (pairs > 0)
+        run_pairs_whole(l, job, w, pairs);
+    if (count % 2 != 0) { /* both of a pair to the same place, the first one last */
+        for (int32_t i = 0; i < TAPS; i++)
+            job.x[i] += pairs * l->along.stride;
+        job.y += 2 * pairs * job.step;
+        job.step = 0;
+        run_pairs_whole(l, job, w, 1);
+    }
 }
 #endif
 
-/* The same for any clamp. */
-static void run_pairs(const line_job *job, const line_weights w[TAPS], const ek_clamp *clamp,
-                      int32_t stride, int32_t count)
+/* One line of `count` outputs for any clamp. */
+static void run_line(const lines_job *job, const line_weights w[TAPS], const ek_clamp *clamp,
+                     int32_t stride, int32_t count)
 {
     const int whole = ek_dsp_is_whole(clamp);
     int8_t *y = job->y;
@@ -204,22 +238,20 @@ static void run_pairs(const line_job *job, const line_weights w[TAPS], const ek_
     }
 }
 
-static void run_line(line_job *job, const line_weights w[TAPS], const ek_clamp *clamp,
-                     int32_t stride, int32_t count)
+static void run_lines(const layout *l, lines_job job, const line_weights w[TAPS], const ek_clamp *clamp,
+                      int32_t count)
 {
 #ifdef __ARM_FP
-    if (ek_dsp_is_whole(clamp) && count > 1) {
-        run_pairs_whole(job, w, stride, count / 2);
-        count %= 2;
-    }
-    if (ek_dsp_is_whole(clamp) && count == 1) { /* both of a pair to the same place, the first one last */
-        job->step = 0;
-        run_pairs_whole(job, w, stride, 1);
+    if (ek_dsp_is_whole(clamp)) {
+        run_lines_whole(l, job, w, count);
         return;
     }
 #endif
-    if (count > 0)
-        run_pairs(job, w, clamp, stride, count);
+    for (; job.lines > 0; job.lines--, job.y += l->across.out_step) {
+        run_line(&job, w, clamp, l->along.stride, count);
+        for (int32_t i = 0; i < TAPS; i++)
+            job.x[i] += (ptrdiff_t)l->across.stride * l->line;
+    }
 }
 
 /* ---- Ranges ---------------------------------------------------------------------------------- */
@@ -250,18 +282,17 @@ static void batch(const ek_conv_params *p, const layout *l, const part *part, ui
     }
     for (int32_t c = part->c; c < part->c_end; c++) {
         const int32_t in_quad = c - part->quad;
-        for (int32_t i = 0; i < lines; i++) {
-            const uint32_t *x = planes + in_quad * plane + (ptrdiff_t)i * across->stride * l->line;
-            line_job job = {
-                .x = {x, x + l->line, x + 2 * (ptrdiff_t)l->line},
-                .y = part->out + c + (v + i) * across->out_step + part->u * along->out_step,
-                .step = along->out_step,
-                .start = (uint32_t)p->start[c],
-                .multiplier = p->multiplier[c],
-                .zero = p->clamp.zero,
-            };
-            run_line(&job, w[in_quad], &p->clamp, along->stride, count);
-        }
+        const uint32_t *x = planes + in_quad * plane;
+        const lines_job job = {
+            .x = {x, x + l->line, x + 2 * (ptrdiff_t)l->line},
+            .y = part->out + c + v * across->out_step + part->u * along->out_step,
+            .step = along->out_step,
+            .start = (uint32_t)p->start[c],
+            .multiplier = p->multiplier[c],
+            .zero = p->clamp.zero,
+            .lines = lines,
+        };
+        run_lines(l, job, w[in_quad], &p->clamp, count);
     }
 }
 
@@ -270,8 +301,8 @@ static void quad(const ek_conv_params *p, const layout *l, const part *part, uin
     line_weights w[QUAD][TAPS];
     for (int32_t i = 0; i < QUAD; i++)
         pack_weights(p, l, part->quad + i, w[i]);
-    for (int32_t v = part->v; v < part->v_end; v += BATCH)
-        batch(p, l, part, planes, (const line_weights(*)[TAPS])w, v, ek_min(BATCH, part->v_end - v));
+    for (int32_t v = part->v; v < part->v_end; v += l->batch)
+        batch(p, l, part, planes, (const line_weights(*)[TAPS])w, v, ek_min(l->batch, part->v_end - v));
 }
 
 static void image(const ek_conv_params *p, const layout *l, part part, const ek_range *range,
