@@ -19,7 +19,7 @@ import os
 import signal
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import Any
@@ -101,7 +101,12 @@ class Server:
         ran = perf_counter_ns()
         peak = _status_kb("VmHWM")
         self._watch = Stopwatch(self._session.run)
-        own = {path: size for path, size in mapped_libraries().items() if path not in self._libraries and is_shipped(path)}
+        without = getattr(self._adapter, "PYTHON_ONLY", ())
+        own = {
+            path: size
+            for path, size in mapped_libraries().items()
+            if path not in self._libraries and is_shipped(path, without)
+        }
         return {
             "version": version,
             "load_us": (loaded - begin) / 1e3,
@@ -146,12 +151,13 @@ def mapped_libraries() -> dict[str, int]:
     return {path: Path(path).stat().st_size for path in sorted(paths) if Path(path).is_file()}
 
 
-def is_shipped(path: str) -> bool:
-    """Whether a library belongs to the engine: not to the system, Python or NumPy."""
+def is_shipped(path: str, without: Sequence[str] = ()) -> bool:
+    """Whether a library belongs to the engine: not to the system, Python, NumPy or a package in `without`."""
     parts = Path(path).parts
     packages = "site-packages" in parts or "dist-packages" in parts
     system = parts[1:2] in (("lib",), ("lib64",), ("usr",)) and not packages
-    return not system and "lib-dynload" not in parts and not any(part.startswith("numpy") for part in parts)
+    others = any(part.startswith("numpy") or part in without for part in parts)
+    return not system and "lib-dynload" not in parts and not others
 
 
 def load_adapter(path: Path) -> Any:

@@ -115,6 +115,12 @@ def test_what_ships_with_an_engine(path: str, shipped: bool) -> None:
     assert server.is_shipped(path) is shipped
 
 
+def test_packages_that_only_python_needs() -> None:
+    path = "/env/lib/python3.11/site-packages/torch/lib/libtorch_cpu.so"
+    assert server.is_shipped(path)
+    assert not server.is_shipped(path, ("torch",))
+
+
 def test_short_runs_are_timed_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock(monkeypatch)
     watch = server.Stopwatch(lambda: clock.pass_time(1_000))

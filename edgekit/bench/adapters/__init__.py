@@ -12,7 +12,11 @@ peer but not edgekit. So an adapter imports nothing of edgekit, and its engine i
     start(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Session
         A model that is ready to run on `inputs`, float32 as the ONNX model takes them.
 
-where `prepare` may be left out by who has no model to make. A session has
+and, where the engine's Python module needs packages that a program in C would not ship, their folders:
+
+    PYTHON_ONLY: tuple[str, ...]
+
+A session has
 
     run() -> object
         One inference on the inputs, back when the outputs are there.
