@@ -29,7 +29,8 @@ static int batches_match(const ek_model *model, const ek_tensor_record *a,
 }
 
 /* The records of both operators are the same. */
-_Static_assert(sizeof(ek_matmul_record) == sizeof(ek_matmul_transposed_record), "one check for both");
+_Static_assert(sizeof(ek_matmul_record) == sizeof(ek_matmul_transposed_record),
+               "one check for both");
 
 static ek_status check(const ek_op *op, int transposed)
 {
@@ -43,7 +44,8 @@ static ek_status check(const ek_op *op, int transposed)
         return EK_ERROR_OPERATOR;
     const uint32_t *ad = ek_dims(model, a) + a->rank - 2, *bd = ek_dims(model, b) + b->rank - 2;
     const uint32_t *yd = ek_dims(model, y) + y->rank - 2;
-    if (ad[0] != yd[0] || ad[1] != bd[transposed] || bd[!transposed] != yd[1] || !batches_match(model, a, b, y))
+    if (ad[0] != yd[0] || ad[1] != bd[transposed] || bd[!transposed] != yd[1] ||
+        !batches_match(model, a, b, y))
         return EK_ERROR_OPERATOR;
     return ek_check_multiplier(p->multiplier,
                                ek_scale(model, a) * ek_scale(model, b) / ek_scale(model, y));

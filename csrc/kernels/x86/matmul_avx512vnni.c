@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Product of two activations with vpdpbusd. The second factor is packed into scratch as the weights
- * of a convolution are, four steps of depth for 16 columns in a vector, and made unsigned on the way;
- * the first is read where it is, four signed bytes for all lanes. With u = b + 128
+ * of a convolution are, four steps of depth for 16 columns in a vector, and made unsigned on the
+ * way; the first is read where it is, four signed bytes for all lanes. With u = b + 128 and
+ * z = zb + 128
  *
- *     sum((a - za) * (b - zb)) = sum(a * u) - (zb + 128) * sum(a) - za * sum(u) + k * za * (zb + 128)
+ *     sum((a - za) * (b - zb)) = sum(a * u) - z * sum(a) - za * sum(u) + k * za * z
  *
  * whose second term belongs to a row and whose last two to a column; an accumulator starts from
  * them. All of it is exact modulo 2^32.
@@ -300,7 +301,8 @@ static void multiply_rows(const ek_matmul_params *p, const int8_t *a, const pane
     for (int32_t row = 0, count; row < rows; row += count) {
         row_block block;
         count = block_rows(rows - row);
-        const multiply_fn multiply = count == ROWS ? multiply14 : count == 4 ? multiply4 : multiply1;
+        const multiply_fn multiply =
+            count == ROWS ? multiply14 : count == 4 ? multiply4 : multiply1;
         begin_rows(&block, p, a + (ptrdiff_t)row * p->k, count);
         multiply(p, &block, columns, y + (ptrdiff_t)row * p->n, r);
     }
@@ -319,9 +321,9 @@ void ek_matmul_avx512vnni(const void *params, const void *const in[], void *out,
     const ek_matmul_params *p = params;
     const requant r = ek_requant_avx512vnni_init(&p->clamp);
     const int32_t tiles = panel_tiles(p);
-    panel columns = {.steps = steps_of(p)};
-    columns.tiles = scratch;
-    columns.start = (int32_t *)(void *)(columns.tiles + (ptrdiff_t)tiles * columns.steps * STEP_BYTES);
+    const ptrdiff_t panel_bytes = (ptrdiff_t)tiles * steps_of(p) * STEP_BYTES;
+    panel columns = {.tiles = scratch, .steps = steps_of(p)};
+    columns.start = (int32_t *)(void *)(columns.tiles + panel_bytes);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
         const int32_t batch = row / p->m, m = row % p->m;

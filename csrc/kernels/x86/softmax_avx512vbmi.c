@@ -41,10 +41,9 @@ static __m512i plane_of(const uint32_t *table, int plane)
     for (int i = 0; i < 4; i++) {
         const __m512i entries = _mm512_srli_epi32(load64(table + 16 * i), (unsigned)(8 * plane));
         const __m512i some = _mm512_castsi128_si512(_mm512_cvtepi32_epi8(entries));
-        const __m512i place = _mm512_maskz_permutexvar_epi32(
-            (__mmask16)(0xF << 4 * i), _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3),
-            some);
-        bytes = _mm512_or_si512(bytes, place);
+        /* Into lane i. */
+        const __mmask16 lane = (__mmask16)(0xF << 4 * i);
+        bytes = _mm512_mask_shuffle_i32x4(bytes, lane, some, some, 0);
     }
     return bytes;
 }
@@ -56,6 +55,16 @@ static void prepare_table(const uint32_t *table, exponentials *e)
             e->plane[plane].part[part] = plane_of(table + part * BYTES, plane);
     for (int i = 0; i < ENTRIES; i += 16)
         _mm512_storeu_ps(e->value + i, _mm512_cvtepi32_ps(load64(table + i)));
+}
+
+/* The greatest of eight bytes that are eight apart each, in the low half. */
+INLINE __m128i greatest_of_eight(__m512i v)
+{
+    const __m256i half =
+        _mm256_max_epi8(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+    const __m128i quarter =
+        _mm_max_epi8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return _mm_max_epi8(quarter, _mm_srli_si128(quarter, 8));
 }
 
 /* The row's greatest element, and how far its least one is from it. */
@@ -75,15 +84,7 @@ static int32_t extremes(const int8_t *x, int32_t count, int32_t *spread)
     }
     /* The least of bytes complemented is the complement of the greatest. One reduction for both. */
     const __m512i low = _mm512_xor_si512(least, _mm512_set1_epi8(-1));
-    __m256i both[2] = {
-        _mm256_max_epi8(_mm512_castsi512_si256(greatest), _mm512_extracti64x4_epi64(greatest, 1)),
-        _mm256_max_epi8(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1))};
-    __m128i half[2];
-    for (int j = 0; j < 2; j++) {
-        half[j] = _mm_max_epi8(_mm256_castsi256_si128(both[j]), _mm256_extracti128_si256(both[j], 1));
-        half[j] = _mm_max_epi8(half[j], _mm_srli_si128(half[j], 8));
-    }
-    __m128i m = _mm_unpacklo_epi64(half[0], half[1]);
+    __m128i m = _mm_unpacklo_epi64(greatest_of_eight(greatest), greatest_of_eight(low));
     m = _mm_max_epi8(m, _mm_srli_epi64(m, 32));
     m = _mm_max_epi8(m, _mm_srli_epi64(m, 16));
     m = _mm_max_epi8(m, _mm_srli_epi64(m, 8));
