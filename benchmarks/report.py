@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `compare.py` found, as tables.
 
-    python benchmarks/report.py compare.json > compare.md
+    python benchmarks/report.py compare.json
+    python benchmarks/report.py benchmarks/results.json docs/BENCHMARKS.md
 
-The numbers of the tables are those of the JSON file and nothing else.
+prints them, or puts them into a document between its markers. The numbers are those of the JSON file and nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 OWN = "edgekit"
+BEGIN, END = "<!-- begin of results: benchmarks/report.py -->\n", "<!-- end of results -->\n"
 
 
 def key(engine: str, recipe: str, first: str) -> str:
@@ -180,5 +182,27 @@ def _number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def replaced(document: str, results: dict[str, Any]) -> str:
+    """The document with what stands between the markers made anew.
+
+    Raises:
+        ValueError: it has no markers.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no markers: {BEGIN.strip()} and {END.strip()}")
+    return f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}"
+
+
+def main() -> None:
+    results = json.loads(Path(sys.argv[1]).read_text())
+    if len(sys.argv) > 2:
+        document = Path(sys.argv[2])
+        document.write_text(replaced(document.read_text(), results))
+    else:
+        print(markdown(results), end="")
+
+
 if __name__ == "__main__":
-    print(markdown(json.loads(Path(sys.argv[1]).read_text())), end="")
+    main()

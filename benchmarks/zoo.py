@@ -173,7 +173,8 @@ class Net:
         """Equal parts of the last axis."""
         *outer, width = self.shapes[x]
         names = [f"split_{len(self.nodes)}_{i}" for i in range(parts)]
-        self.nodes.append(helper.make_node("Split", [x], names, name=f"split_{len(self.nodes)}", axis=-1))
+        sizes = self.integers([width // parts] * parts)
+        self.nodes.append(helper.make_node("Split", [x, sizes], names, name=f"split_{len(self.nodes)}", axis=-1))
         self.shapes |= dict.fromkeys(names, (*outer, width // parts))
         return names
 

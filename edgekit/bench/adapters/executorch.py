@@ -119,7 +119,8 @@ def concat(node: Any, operands: list[Any]) -> Any:
 
 def split(node: Any, operands: list[Any]) -> Any:
     x, axis = operands[0], attribute(node, "axis", 0)
-    return list(x.split(x.shape[axis] // len(node.output), axis))
+    sizes = [int(n) for n in operands[1]] if len(operands) > 1 else x.shape[axis] // len(node.output)
+    return list(x.split(sizes, axis))
 
 
 def gather(node: Any, operands: list[Any]) -> Any:

@@ -251,9 +251,10 @@ def matmul(s: Spelling, node: Any) -> None:
 def split(s: Spelling, node: Any) -> None:
     import tensorflow as tf
 
-    if len(node.input) > 1 or node.input[0] in s.last:
-        raise ValueError(f"{node.name}: unequal parts")
-    parts = tf.split(s.values[node.input[0]], len(node.output), attributes(node).get("axis", 0))
+    if node.input[0] in s.last:
+        raise ValueError(f"{node.name}: splits an image")
+    sizes = s.constants[node.input[1]].tolist() if len(node.input) > 1 else len(node.output)
+    parts = tf.split(s.values[node.input[0]], sizes, attributes(node).get("axis", 0))
     for name, part in zip(node.output, parts, strict=True):
         s.put(name, part, False)
 
