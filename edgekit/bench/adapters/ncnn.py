@@ -200,15 +200,15 @@ def measure(param: Path, blobs: list[str], samples: dict[str, np.ndarray]) -> di
 
     net = ncnn.Net()
     net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_bf16_storage = False
+    net.opt.lightmode = False  # keeps every blob: one pass serves all
     net.load_param(str(param))
     net.load_model(str(param.with_suffix(".bin")))
     largest = dict.fromkeys(blobs, 0.0)
     for row in _rows(samples):
+        extractor = net.create_extractor()
+        for i, array in enumerate(row):
+            extractor.input(f"in{i}", ncnn.Mat(array).clone())
         for blob in blobs:
-            # an extractor keeps no blob that it has used, not even its input
-            extractor = net.create_extractor()
-            for i, array in enumerate(row):
-                extractor.input(f"in{i}", ncnn.Mat(array).clone())
             failed, mat = extractor.extract(blob)
             if failed:
                 raise ValueError(f"ncnn cannot compute {blob}")
