@@ -13,6 +13,7 @@ from edgekit.building import targets as descriptions
 from edgekit.building.code_size import text_bytes
 from edgekit.building.scons import scons
 from edgekit.errors import InputError
+from edgekit.format.tiles import Tile, TileByLayer
 from edgekit.format.writer import Packing
 from edgekit.kernel_sets import ladder, listed_kernels
 from edgekit.sources import source_root
@@ -117,18 +118,21 @@ def build(name: str, output: Path | None = None, toolchain: str | None = None) -
         raise InputError(f"{error.filename or folder}: {error.strerror or error}; give another folder with -o") from error
 
 
-def weight_tile(name: str) -> tuple[int, int] | None:
-    """Rows and depth of the tiles in which the convolution kernels of a target's packing take their weights; None
-    where they take them row by row, or each in tiles of its own: dense weights are decoded faster than foreign tiles.
+def weight_tile(name: str) -> Tile | TileByLayer | None:
+    """Rows and depth of the tiles in which the convolution kernels of a target's packing take their weights, or what
+    gives them for each layer, if they differ; None where they take them row by row.
 
     Raises:
         InputError: the target is unknown.
     """
     sets = ladder(_read(name).packing)
     convolutions = [kernel for kernel in listed_kernels() if kernel.kind == "conv2d" and kernel.set in sets]
-    tiles = {kernel.tile for kernel in convolutions if kernel.set == convolutions[0].set and kernel.tile[1] >= 0}
-    (tile, *others) = tiles
-    return tile if tile[0] and not others else None
+    best = [kernel for kernel in convolutions if kernel.set == convolutions[0].set and kernel.tile[1] >= 0]
+    tiles = {kernel.tile for kernel in best}
+    if len(tiles) > 1:
+        return TileByLayer(tuple((kernel.name, kernel.tile) for kernel in best))
+    (tile,) = tiles
+    return tile if tile[0] else None
 
 
 def weight_packing(name: str) -> Packing:

@@ -16,6 +16,7 @@ from edgekit.errors import InputError
 from edgekit.format import names, packing, schema
 from edgekit.format.rules import check_program
 from edgekit.format.schema import Dtype, Encoding, Feature, Opcode, Section
+from edgekit.format.tiles import Layer, Tile, TileByLayer
 from edgekit.program import (
     Accumulate,
     Add,
@@ -55,14 +56,14 @@ class Packing:
     """How weights are stored.
 
     Attributes:
-        tile: rows and depth of INTERLEAVED tiles, as the kernels of a target want them; None for
-            DENSE.
+        tile: rows and depth of INTERLEAVED tiles, as the kernels of a target want them, or what
+            gives them for each layer; None for DENSE.
         paired: weights become PAIRED where they can and no user of them has groups.
         sparse_below: weights become SPARSE where that takes at most this share of their dense size;
             decoding costs time, so a small gain is not worth it. 0 for never.
     """
 
-    tile: tuple[int, int] | None = None
+    tile: Tile | TileByLayer | None = None
     paired: bool = False
     sparse_below: float = 0.8
 
@@ -252,11 +253,21 @@ class _Writer:
             if pairs is not None:
                 self.features |= Feature.PAIRED_WEIGHTS
                 return Encoding.PAIRED, pairs, schema.PAIRED_TILE, schema.PAIRED_TILE
-        tile = self.packing.tile
-        if tile and not depthwise and _tiles_fit_groups(tensor, users, tile[0]):
+        tile = None if depthwise else self._tile(tensor, users)
+        if tile and _tiles_fit_groups(tensor, users, tile[0]):
             self.features |= Feature.INTERLEAVED_WEIGHTS
             return Encoding.INTERLEAVED, packing.encode_interleaved(tensor.data, *tile), *tile
         return Encoding.DENSE, dense, 0, 0
+
+    def _tile(self, weights: Tensor, users: list[Op]) -> Tile | None:
+        """The tile for the first of the operators, all Accumulate, that read the weights."""
+        tile = self.packing.tile
+        if not isinstance(tile, TileByLayer):
+            return tile
+        op = users[0]
+        assert isinstance(op, Accumulate)
+        x, y = (self.program.tensors[name] for name in (op.inputs[0], op.outputs[0]))
+        return tile(Layer.of(op, x.shape, weights.shape, y.shape))
 
     # ---- Operators -----------------------------------------------------------------------------
 

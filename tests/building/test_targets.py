@@ -12,6 +12,7 @@ import pytest
 from edgekit.building.code_size import text_bytes
 from edgekit.building.targets import TargetError, host_arch, read_target, read_targets, target_names
 from edgekit.commands.build import weight_packing, weight_tile
+from edgekit.format.tiles import TileByLayer
 from edgekit.format.writer import Packing
 
 NAMED = (
@@ -132,7 +133,9 @@ def test_the_first_toolchain_that_is_installed(checkout: Path, tmp_path: Path, m
 def test_weights_are_packed_for_the_target() -> None:
     assert weight_tile("cortex-m0plus") is None
     assert weight_tile("x86-64-v3") == weight_tile("rpi5") == (16, 4)
-    assert weight_tile("rpi4") is None  # three convolution kernels, three orders
+    by_layer = weight_tile("rpi4")  # three convolution kernels, three orders
+    assert isinstance(by_layer, TileByLayer)
+    assert [tile for _, tile in by_layer.kernels] == [(16, 1), (8, 1), (4, 16)]
     assert weight_packing("cortex-m4") == Packing(tile=(2, 1), paired=True)
     assert not weight_packing("cortex-m55").paired
 

@@ -6,7 +6,8 @@
  */
 #define TILE_N 8
 #define TILE_K 1
-#define DEPTH 16 /* at most */
+#define DEPTH 16       /* at most */
+#define MIN_WINDOWS 8  /* as many as AArch64 takes at once */
 
 #ifdef __aarch64__
 #define BLOCK 8 /* sixteen sums of four channels in 32 registers */
@@ -331,7 +332,7 @@ int ek_conv2d_shallow_neon_supports(const void *params)
     const ek_conv_params *p = params;
     const int64_t depth = (int64_t)p->kernel_h * p->kernel_w * (p->in.c / p->groups);
     const int64_t windows = (int64_t)p->out.n * p->out.h * p->out.w;
-    return conv_supports(p) && depth <= DEPTH && windows >= BLOCK;
+    return conv_supports(p) && depth <= DEPTH && windows >= MIN_WINDOWS;
 }
 
 size_t ek_conv2d_shallow_neon_scratch(const void *params)
