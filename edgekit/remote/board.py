@@ -13,7 +13,7 @@ from types import TracebackType
 from edgekit.building.cache import cached_build
 from edgekit.building.targets import Target, TargetError, read_targets
 from edgekit.errors import BoardError, EdgekitError, InputError
-from edgekit.remote.ssh import LOST, NOT_EXECUTABLE, NOT_FOUND, Address, Session
+from edgekit.remote.ssh import LOST, MARK, NOT_EXECUTABLE, NOT_FOUND, Address, Session
 from edgekit.serving import Capabilities, Client
 from edgekit.serving.process import serving
 from edgekit.sources import source_root
@@ -95,14 +95,14 @@ class Board:
             name: what messages call it; by default the board's.
         """
         # Not as the shell itself: if it dies by a signal, the shell gives a code, which ssh would not.
-        command = self._session.command(f"{shlex.quote(self._program)} --serve; exit $?")
-        return serving(name or self.name, command, self._failure)
+        command = self._session.command(f"echo {MARK}; {shlex.quote(self._program)} --serve; exit $?")
+        return serving(name or self.name, command, self._failure, f"{MARK}\n".encode())
 
     def _failure(self, code: int, printed: str) -> EdgekitError | None:
         if code == LOST:
             return self._session.failed(printed)
         if code in (NOT_EXECUTABLE, NOT_FOUND):
-            return self._session.not_executable(self._program)
+            return self._session.not_executable(self._program, printed)
         return None
 
 

@@ -36,7 +36,7 @@ LOST = 255
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit codes of a shell."""
 
-_MARK = "edgekit-board:"
+MARK = "edgekit-board:"
 """Begins the lines that are ours; start-up files of shells print others."""
 _KEEPER = """
 umask 077
@@ -157,16 +157,17 @@ class Session:
             return BoardError(f"{self.address}: cannot be reached: {reason}")
         return BoardError(f"{self.address}: the connection was lost{f': {reason}' if reason else ''}")
 
-    def not_executable(self, path: str) -> BoardError:
-        """What it means that a program of ours cannot be executed there."""
-        return BoardError(f"{self.address}: {path} cannot be executed there; {self._elsewhere}")
+    def not_executable(self, path: str, printed: str) -> BoardError:
+        """What it means that a shell could not execute a program of ours."""
+        reason = _reason(printed).rpartition(": ")[2]
+        return BoardError(f"{self.address}: cannot execute {path}: {reason}; {self._elsewhere}")
 
     def _connect(self) -> None:
         folder = self._stack.enter_context(_temporary_folder())
         self._socket = Path(folder) / "ssh"
         log = self._stack.enter_context((Path(folder) / "log").open("w+b"))
         parent = shlex.quote(self.address.folder) if self.address.folder else '"${TMPDIR:-/tmp}"'
-        script = _KEEPER.format(parent=parent, mark=_MARK)
+        script = _KEEPER.format(parent=parent, mark=MARK)
         self._keeper = subprocess.Popen(
             [*self._ssh("yes"), self._destination, f"exec sh -c {shlex.quote(script)}"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0, start_new_session=True,
@@ -194,7 +195,7 @@ class Session:
         last = time.monotonic()
         while True:
             lines = printed.decode(errors="replace").split("\n")[:-1]
-            ours = [line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)]
+            ours = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
             if len(ours) >= count:
                 return ours[:count]
             if not select.select([pipe], [], [], 0.1)[0]:

@@ -65,6 +65,12 @@ class Pipes:
             data += part
         return bytes(data)
 
+    def skip_to(self, mark: bytes) -> None:
+        """Reads what comes up to and with `mark`."""
+        end = b""
+        while end != mark:
+            end = (end + self.read(1))[-len(mark) :]
+
     def write(self, data: bytes) -> None:
         """All of `data`.
 

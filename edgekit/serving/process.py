@@ -14,13 +14,16 @@ from edgekit.serving.pipes import GRACE_SECONDS, Failure, Pipes
 
 
 @contextmanager
-def serving(name: str, command: Sequence[str], failure: Failure = lambda code, printed: None) -> Iterator[Client]:
+def serving(
+    name: str, command: Sequence[str], failure: Failure = lambda code, printed: None, mark: bytes = b""
+) -> Iterator[Client]:
     """A client of the program; it ends with the context.
 
     It has a session of its own, so that an interrupt from the terminal is this process's alone to handle.
 
     Args:
         name, failure: as for `Pipes`.
+        mark: what the command prints before the program serves.
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -33,6 +36,8 @@ def serving(name: str, command: Sequence[str], failure: Failure = lambda code, p
             os.set_blocking(replies, False)
             pipes = Pipes(name, process, requests, replies, log, failure=failure)
             try:
+                if mark:
+                    pipes.skip_to(mark)
                 client = Client(pipes)
                 yield client
                 client.end()

@@ -118,6 +118,11 @@ def test_bench_measures_by_the_clock_of_the_board(board: SshBoard, model: Path) 
     assert board.left() == []
 
 
+def test_a_shell_that_says_welcome(board: SshBoard) -> None:
+    board.fault("echo welcome; echo edgekit; echo again >&2")
+    assert verify(NETWORK, samples=1, backends=["reference", "ssh-127.0.0.1-neon"], on=board.url).ok
+
+
 # ---- What differs ----------------------------------------------------------------------------------------------
 
 
@@ -251,13 +256,13 @@ def test_an_unknown_architecture(board: SshBoard, machine: str, system: str, mes
 def test_a_program_that_the_board_does_not_execute(board: SshBoard) -> None:
     """It is not of this machine's processor, and nothing emulates it."""
     board.fault("case $SSH_ORIGINAL_COMMAND in *chmod*) PATH=${PATH#*:} ;; esac")
-    assert "/edgekit-run cannot be executed there; name another folder of the board" in bench(board.url)
+    assert re.search(r"cannot execute /\S+/edgekit-run: Exec format error; name another folder of the board", bench(board.url))
     assert board.left() == []
 
 
 def test_a_folder_without_execute_permission(board: SshBoard) -> None:
     board.fault(r"""case $SSH_ORIGINAL_COMMAND in *--serve*) chmod 600 "$TMPDIR"/edgekit-*/edgekit-run* ;; esac""")
-    assert "/edgekit-run cannot be executed there; name another folder of the board" in bench(board.url)
+    assert re.search(r"cannot execute /\S+/edgekit-run: Permission denied; name another folder of the board", bench(board.url))
     assert board.left() == []
 
 
@@ -281,10 +286,10 @@ def test_another_folder_on_the_board(board: SshBoard, tmp_path: Path) -> None:
     assert list((tmp_path / "a b'c").iterdir()) == []
 
 
-def test_a_runtime_that_dies_names_the_operator(board: SshBoard) -> None:
+def test_a_runtime_that_dies_is_one_message(board: SshBoard) -> None:
     program = read(NETWORK)
     sample = {"input0": np.zeros(program.tensors["input0"].shape, np.float32)}
-    message = rf"name: in {program.ops[0].opcode.name} '.*': ended early: killed by SIGKILL"
+    message = r"^name: .*ended early: killed by SIGKILL"
     with Board(board.url) as connected, pytest.raises(CheckError, match=message), connected.serve("name") as client:
         client.load_file(program, connected.put(NETWORK))
         instance = client.prepare()
