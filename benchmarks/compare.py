@@ -388,6 +388,8 @@ def main() -> None:
         if name not in known:
             parser.error(f"{name} is none of {', '.join(known)}")
     plan = Plan(tuple(map(int, options.threads.split(","))), options.rounds, options.round_seconds, options.starts)
+    if min(plan.rounds, plan.starts, *plan.threads) < 1:
+        parser.error("threads, rounds and starts are at least one")
     work = options.work or cache_folder() / "compare"
     skipped = install(names)
     for name, reason in skipped.items():

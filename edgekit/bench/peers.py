@@ -121,7 +121,7 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run] |
         return engine, lambda: open_onnxruntime(Path(file) if file else model, threads)
     if engine == "litert" and Path(file).suffix != ".onnx":
         if not file:
-            raise InputError("--vs litert: needs a model, litert:FILE.tflite")
+            raise InputError("--vs litert: needs a model, litert:FILE.tflite, or litert:FILE.onnx to make one")
         _litert()
         return engine, lambda: open_litert(Path(file), threads)
     if engine in PEERS:
