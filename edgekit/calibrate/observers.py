@@ -9,11 +9,14 @@ Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 3.1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 BINS = 4096
+COUNTED = 2**16
+"""Values of one array that are counted, about; of a larger one, evenly spaced ones."""
 LEVELS = 255
 """Steps of an 8-bit range."""
 
@@ -27,7 +30,7 @@ class Histogram:
     would outweigh everything else.
 
     Attributes:
-        counts: int64[BINS] of the values other than zero.
+        counts: int64[BINS] of the values other than zero that were looked at.
         start, width: bin i covers [start + i * width, start + (i + 1) * width).
         lo, hi: exact smallest and largest value, zeros included.
     """
@@ -40,13 +43,14 @@ class Histogram:
         self.hi = -np.inf
 
     def add(self, x: np.ndarray) -> None:
-        """Counts every element of `x`; all are finite."""
+        """Counts `x`, or COUNTED values of it; all are finite. The extremes are those of all."""
         x = x.reshape(-1)
         if x.size == 0:
             return
         lo, hi = float(x.min()), float(x.max())
         self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         self._cover(lo, hi)
+        x = x[:: _distance(x.size)]
         index = ((x - np.float32(self.start)) * np.float32(1 / self.width)).astype(np.int32)
         np.clip(index, 0, BINS - 1, out=index)  # float32 rounding at either end
         zeros = x.size - int(np.count_nonzero(x))
@@ -75,6 +79,14 @@ class Histogram:
         self.counts = np.zeros(BINS, np.int64)
         self.counts[at : at + BINS // 2] = merged
         self.width *= 2
+
+
+def _distance(size: int) -> int:
+    """Between counted values; has no divisor in common with any dimension, so that all columns and channels count."""
+    distance = max(size // COUNTED, 1)
+    while math.gcd(distance, size) > 1:
+        distance += 1
+    return distance
 
 
 def minmax(h: Histogram) -> Range:

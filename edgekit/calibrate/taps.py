@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 
 from edgekit.errors import ModelError, first_line
+from edgekit.importer.session import shown
 
 TAP_BYTES = 512 * 2**20
 """Inner tensors of one execution that may be held at once; more are tapped in several passes."""
@@ -19,7 +20,7 @@ class Taps:
     """The float model with inner tensors as outputs.
 
     Args:
-        model: the float model; not changed.
+        model: the float model.
         sizes: ONNX tensors to show, model inputs included -> number of elements, to bound memory.
     """
 
@@ -56,7 +57,9 @@ class Taps:
 
     def _session(self, index: int) -> onnxruntime.InferenceSession:
         if self._open is None or self._open[0] != index:
-            self._open = index, _session(_tapped(self._model, self._groups[index]))
+            self._open = None  # the memory of one session at a time
+            with shown(self._model, self._groups[index]) as model:
+                self._open = index, _session(model)
         return self._open[1]
 
 
@@ -74,19 +77,11 @@ def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str
         yield group
 
 
-def _tapped(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy whose outputs are `names`."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
-    return copy
-
-
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False
+    # Threads that wait for the next layer by spinning take the processor from the histograms.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no base class

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -22,6 +23,8 @@ from edgekit.importer.session import create_session
 from edgekit.importer.windows import WINDOWED, explicit_window
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", onnx.ModelProto, onnx.GraphProto)
 
 RANDOM_OPS = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -43,6 +46,19 @@ def static_shape(tensor_type: TypeProto) -> tuple[int, ...] | None:
     if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
         return None
     return tuple(d.dim_value for d in tensor.shape.dim)
+
+
+def copy_without(message: M, fields: Collection[str]) -> M:
+    """A copy that lacks some fields. Deleted from a whole copy, they would still take their memory."""
+    result = type(message)()
+    for field, value in message.ListFields():
+        if field.name in fields:
+            continue
+        if isinstance(value, (bool, int, float, str, bytes)):
+            setattr(result, field.name, value)
+        else:
+            getattr(result, field.name).MergeFrom(value)
+    return result
 
 
 def fold(path: Path, model: onnx.ModelProto, blocked: Collection[int]) -> onnx.ModelProto:
@@ -93,14 +109,12 @@ class _Folder:
 
     def result(self) -> onnx.ModelProto:
         """The model with what is left, and shapes throughout."""
-        result = onnx.ModelProto()
-        result.CopyFrom(self.model)
+        result = copy_without(self.model, ("graph",))
+        result.graph.MergeFrom(copy_without(self.model.graph, ("node", "initializer", "value_info")))
         graph = result.graph
         read = {t for node in self.remaining for t in node.input}
-        kept = [t for t in self.model.graph.initializer if t.name in read]
-        del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(self.remaining)
-        graph.initializer.extend(kept)
+        graph.initializer.extend(t for t in self.model.graph.initializer if t.name in read)
         graph.initializer.extend(
             numpy_helper.from_array(data, name) for name, data in self.folded.items() if name in read
         )

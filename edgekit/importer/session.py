@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import onnx
@@ -18,9 +20,24 @@ def create_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of weights that run once
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+@contextmanager
+def shown(model: onnx.ModelProto, names: Iterable[str]) -> Iterator[onnx.ModelProto]:
+    """`model` itself, whose outputs are these tensors for as long as the context lasts."""
+    outputs = model.graph.output
+    own = list(outputs)
+    del outputs[:]
+    outputs.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        yield model
+    finally:
+        del outputs[:]
+        outputs.extend(own)
 
 
 @cache

@@ -9,16 +9,18 @@ reported under, and `edgekit.passes` does the same on the graph.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxslim
+from onnx import helper
 
 from edgekit.errors import ModelError
-from edgekit.importer.fold import fold, one_line, static_shape
-from edgekit.importer.session import create_session
+from edgekit.importer.fold import SHAPE_DATA_ELEMENTS, copy_without, fold, one_line, static_shape
+from edgekit.importer.session import create_session, shown
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +50,13 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 def _slim(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     """onnxslim's clean-up, or the model as it is where that fails or changes what the model computes."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
     try:
-        slimmed = onnxslim.slim(copy, skip_optimizations=SLIM_SKIPS)
-        slimmed = fold(path, slimmed, ())
+        light = _without_weights(model)
+        before = _unordered_nodes(light)
+        slimmed = onnxslim.slim(light, skip_optimizations=SLIM_SKIPS)
+        if _unordered_nodes(slimmed) == before:
+            return model
+        slimmed = fold(path, _with_weights(slimmed, model), ())
     except Exception as error:
         logger.debug("onnxslim failed on %s: %s", path, error)
         return model
@@ -60,6 +64,34 @@ def _slim(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         logger.debug("onnxslim changed what %s computes; its result is not used", path)
         return model
     return slimmed
+
+
+def _unordered_nodes(model: onnx.ModelProto) -> list[bytes]:
+    return sorted(node.SerializeToString(deterministic=True) for node in model.graph.node)
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with large constants as inputs: what they hold, no clean-up looks at, and copies of it add up."""
+    light = copy_without(model, ("graph",))
+    light.graph.MergeFrom(copy_without(model.graph, ("initializer",)))
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= SHAPE_DATA_ELEMENTS:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return light
+
+
+def _with_weights(light: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The inverse: inputs that are constants of `model` become those again."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    ports = [p for p in light.graph.input if p.name not in constants]
+    present = {tensor.name for tensor in light.graph.initializer}
+    read = {t for node in light.graph.node for t in node.input}
+    del light.graph.input[:]
+    light.graph.input.extend(ports)
+    light.graph.initializer.extend(t for name, t in constants.items() if name in read and name not in present)
+    return light
 
 
 def _same_ports(a: onnx.ModelProto, b: onnx.ModelProto) -> bool:
@@ -99,13 +131,10 @@ def check_executes(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         ModelError: it does not, so that neither calibration nor a comparison would be possible.
     """
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    shown = {o.name for o in model.graph.output}
-    names = [o for n in model.graph.node for o in n.output if o and o not in shown]
-    tapped.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
+    names = [o for n in model.graph.node for o in n.output if o]
     try:
-        session = create_session(tapped)
+        with shown(model, names):
+            session = create_session(model)
         results = session.run(None, _random_feeds(model))
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot execute the model: {one_line(error)}") from None

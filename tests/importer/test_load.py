@@ -271,6 +271,23 @@ def test_simplifier_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [n.op_type for n in imported.model.graph.node] == ["Relu", "Abs"]
 
 
+def test_large_weights_are_kept_out_of_the_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slim, seen = simplify.onnxslim.slim, []
+
+    def watched(proto: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+        seen.extend(t.name for t in proto.graph.initializer)
+        return slim(proto, **options)
+
+    monkeypatch.setattr(simplify.onnxslim, "slim", watched)
+    weights = {"w": np.ones((64, 40), np.float32), "b": np.ones(64, np.float32)}
+    nodes = [node("Identity", ["x"], ["a"]), helper.make_node("Gemm", ["a", "w", "b"], ["y"], transB=1)]
+    imported = import_model(tmp_path, model(nodes, {"x": [1, 40]}, weights))
+    assert seen == ["b"]
+    assert [t.name for t in imported.model.graph.initializer] == ["w", "b"]
+    assert [n.op_type for n in imported.model.graph.node] == ["Gemm"]
+    compare(imported, 1)
+
+
 def test_doubled_and_idle_nodes_go(tmp_path: Path) -> None:
     nodes = [
         node("Relu", ["x"], ["a"]),

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.calibrate import METHODS, calibrate, calibrate_without_data, taps
 from edgekit.calibrate.bounds import propagate
-from edgekit.calibrate.observers import BINS, Histogram, mse, percentile
+from edgekit.calibrate.observers import BINS, COUNTED, Histogram, mse, percentile
 from edgekit.data import InputSpec, Preprocessing, open_data
 from edgekit.errors import DataError, ModelError
 from edgekit.importer import ImportedModel, load
@@ -53,6 +53,16 @@ def test_zeros_are_not_counted_but_seen() -> None:
     assert (h.lo, h.hi) == (-1.0, 2.0)
     assert (h.counts >= 0).all()
     assert histogram(np.zeros(5)).counts.sum() == 0
+
+
+def test_of_a_large_array_every_column_counts() -> None:
+    channels, columns = np.meshgrid(np.arange(128), np.arange(56), indexing="ij")
+    x = np.broadcast_to((1 + columns + 100 * channels)[:, None], (128, 56, 56)).astype(np.float32)
+    h = histogram(x)
+    assert (h.lo, h.hi) == (1.0, 12756.0)
+    assert COUNTED / 2 < h.counts.sum() < 2 * COUNTED
+    by_channel = np.histogram(h.centers(), bins=128, range=(0, 12800), weights=h.counts)[0]
+    assert by_channel.min() > 0.8 * by_channel.mean()
 
 
 @pytest.mark.parametrize("method", list(METHODS))
