@@ -45,7 +45,7 @@ class Mutant:
 ROUND = "v = (v + magic) - magic;"
 REQUANTIZE = "return ek_round_clamped((float)(int32_t)acc * multiplier, r);"
 SUMMED = ("conv2d_scalar", "depthwise_scalar", "matmul_scalar", "average_pool_scalar")
-ROUNDED = (*SUMMED, "add_scalar", "mul_scalar", "prelu_scalar", "softmax_scalar", "quantize_scalar")
+ROUNDED = (*SUMMED, "add_scalar", "mul_scalar", "prelu_scalar", "softmax_scalar", "layer_norm_scalar", "quantize_scalar")
 SOME = ("conv2d_scalar", "add_scalar", "quantize_scalar")
 
 SCALAR = [
@@ -86,6 +86,15 @@ SCALAR = [
     Mutant("padding counts zero", "scalar/max_pool.c", "memset(y, -128,", "memset(y, -100,", ("max_pool_scalar",)),
     Mutant("product before quotient", "scalar/softmax.c", "(float)p->table[max - x[i]] * k",
            "(float)p->table[max - x[i]] * p->inverse_scale / (float)sum", ("softmax_scalar",)),
+    Mutant("one rounding of the quotient", "scalar/layer_norm.c", "(float)(p->c * x[i] - sum) * k", "(float)(p->c * x[i] - sum) / (1 / k)",
+           ("layer_norm_scalar",)),
+    Mutant("gain before the deviation", "scalar/layer_norm.c", """* k;
+            const float scaled = normal * p->gain[i];""", """* p->gain[i];
+            const float scaled = normal * k;""", ("layer_norm_scalar",)),
+    Mutant("variance in 32 bits", "layer_norm.h", "(int64_t)c * squares", "(int64_t)(int32_t)((uint32_t)c * (uint32_t)squares)",
+           ("layer_norm_scalar",)),
+    Mutant("variance of the sample", "layer_norm.h", "- (int64_t)sum * sum;", "- (int64_t)sum * sum + squares;", ("layer_norm_scalar",)),
+    Mutant("transposed as it lies", "scalar/matmul.c", "if (p->b_transposed)", "if (0)", ("matmul_scalar",)),
     Mutant("reciprocal instead of division", "scalar/quantize.c", "x[i * x_step] / p->scale", "x[i * x_step] * (1.0f / p->scale)",
            ("quantize_scalar",)),
     Mutant("zero point scaled on its own", "scalar/dequantize.c", "(float)(x[i * x_step] - p->clamp.zero) * p->scale",
@@ -169,13 +178,15 @@ VECTOR = [
 ]  # fmt: skip
 
 TOP = "return _mm512_cvtps_epi32(_mm512_castsi512_ps(limited));"
+MATMUL512 = ("matmul_avx512vnni",)
+SOFTMAX512 = ("softmax_avx512vbmi",)
 TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);"
 CONV512 = ("conv2d_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
 PACKED512 = (*VNNI512, "add_avx512vnni", "mul_avx512vnni")
 ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
-ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("matmul", "prelu", "average_pool", "quantize"))
+ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("prelu", "layer_norm", "average_pool", "quantize"))
 AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", ROUND512,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
@@ -197,7 +208,21 @@ AVX512VNNI = [
     Mutant("dropped tail", "x86/vector.h", "(1 << count) - 1);", "((1 << count) - 1) >> 1);",
            ("quantize_avx512vnni", "dequantize_avx512vnni", "average_pool_avx512vnni")),
     Mutant("whole vectors", "x86/vector.h", "count >= LANES ? 0xFFFF : (1 << count) - 1", "count | 0xFFFF",
-           ("prelu_avx512vnni", "dequantize_avx512vnni", "matmul_avx512vnni")),
+           ("prelu_avx512vnni", "dequantize_avx512vnni", "layer_norm_avx512vnni")),
+    Mutant("row term left out", "x86/matmul_avx512vnni.c", "factor = -(p->b_zero + 128);", "factor = 0 * p->b_zero;", MATMUL512),
+    Mutant("column sums left out", "x86/matmul_avx512vnni.c", "_mm512_set1_epi32(-p->a_zero)", "_mm512_setzero_si512()", MATMUL512),
+    Mutant("product of zero points left out", "x86/matmul_avx512vnni.c", "(uint32_t)(p->a_zero * (p->b_zero + 128))", "0u", MATMUL512),
+    Mutant("tail of the depth left out", "x86/matmul_avx512vnni.c", "if (block->full_steps < columns->steps)", "if (0)", MATMUL512),
+    Mutant("columns behind the range", "x86/matmul_avx512vnni.c", "low_bits(columns->columns - n)", "low_bits(64)", MATMUL512),
+    Mutant("bytes behind a row", "x86/matmul_avx512vnni.c", "const __mmask64 mask = low_bits(p->k - k);", "const __mmask64 mask = low_bits(64);",
+           MATMUL512),
+    Mutant("another offset", "x86/matmul_avx512vnni.c", "_mm512_set1_epi8(-128)", "_mm512_set1_epi8(-127)", MATMUL512),
+    Mutant("distances above 127 as near ones", "x86/softmax_avx512vbmi.c", "if (spread < 2 * BYTES)", "if (1)", SOFTMAX512),
+    Mutant("one output too few", "x86/softmax_avx512vbmi.c", "part <= spread / BYTES", "part < spread / BYTES", SOFTMAX512),
+    Mutant("elements behind a row", "x86/softmax_avx512vbmi.c", "_mm512_maskz_mov_epi8(mask, bytes)", "bytes", SOFTMAX512),
+    Mutant("two bytes of an entry", "x86/softmax_avx512vbmi.c", "_mm512_slli_epi64(sums[2], 8)", "_mm512_setzero_si512()", SOFTMAX512),
+    Mutant("least of nothing", "x86/softmax_avx512vbmi.c", "least = _mm512_mask_min_epi8(least, rest, least,", "least = _mm512_mask_min_epi8(least, 0, least,",
+           SOFTMAX512),
     Mutant("halves of the table changed over", "x86/lut_avx512vbmi.c", "(part ^ 2)", "part", ("lut_avx512vbmi",)),
     Mutant("dropped tail", "x86/lut_avx512vbmi.c", "    if (i < range->ch_end)", "    if (0)", ("lut_avx512vbmi",)),
     Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),
