@@ -21,10 +21,13 @@ typedef struct column {
     int8x16_t low, high;
 } column;
 
-INLINE column interleave(int8x8_t a, int8x8_t b, int8x8_t c, int8x8_t d)
+/* Eight bytes; a load fills up with zeros in any case. */
+INLINE int8x16_t load8(const int8_t *x) { return vcombine_s8(vld1_s8(x), vdup_n_s8(0)); }
+
+/* The low halves. */
+INLINE column interleave(int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d)
 {
-    const int8x16_t ab = vzip1q_s8(vcombine_s8(a, a), vcombine_s8(b, b));
-    const int8x16_t cd = vzip1q_s8(vcombine_s8(c, c), vcombine_s8(d, d));
+    const int8x16_t ab = vzip1q_s8(a, b), cd = vzip1q_s8(c, d);
     const int16x8_t left = vreinterpretq_s16_s8(ab), right = vreinterpretq_s16_s8(cd);
     return (column){vreinterpretq_s8_s16(vzip1q_s16(left, right)),
                     vreinterpretq_s8_s16(vzip2q_s16(left, right))};
@@ -33,20 +36,20 @@ INLINE column interleave(int8x8_t a, int8x8_t b, int8x8_t c, int8x8_t d)
 /* Four input rows at their next column, number `w`. Those outside the input stand still on a row of
  * x_zero, as do all of them on `outside` before the first and behind the last column. */
 typedef struct rows4 {
-    const int8_t *row[4];
-    ptrdiff_t step[4];
+    const int8_t *row0, *row1, *row2, *row3;
+    ptrdiff_t step0, step1, step2, step3;
     int32_t w, width;
     int8x16_t outside;
 } rows4;
 
 INLINE column load_column(rows4 *rows)
 {
-    const column v = interleave(vld1_s8(rows->row[0]), vld1_s8(rows->row[1]),
-                                vld1_s8(rows->row[2]), vld1_s8(rows->row[3]));
-    rows->row[0] += rows->step[0];
-    rows->row[1] += rows->step[1];
-    rows->row[2] += rows->step[2];
-    rows->row[3] += rows->step[3];
+    const column v = interleave(load8(rows->row0), load8(rows->row1), load8(rows->row2),
+                                load8(rows->row3));
+    rows->row0 += rows->step0;
+    rows->row1 += rows->step1;
+    rows->row2 += rows->step2;
+    rows->row3 += rows->step3;
     rows->w++;
     return v;
 }
@@ -69,12 +72,12 @@ typedef struct channels {
 
 static channels channels_at(const ek_conv_params *p, const requant *r, int32_t c)
 {
-    const int8x8_t none = vdup_n_s8(0);
+    const int8x16_t none = vdupq_n_s8(0);
     channels v;
     for (int kw = 0; kw < 3; kw++) {
         const int8_t *w = p->weights.data + (ptrdiff_t)kw * p->out.c + c;
         const ptrdiff_t row = (ptrdiff_t)3 * p->out.c;
-        const int8x8_t w0 = vld1_s8(w), w1 = vld1_s8(w + row), w2 = vld1_s8(w + 2 * row);
+        const int8x16_t w0 = load8(w), w1 = load8(w + row), w2 = load8(w + 2 * row);
         v.upper[kw] = interleave(w0, w1, w2, none);
         v.lower[kw] = interleave(none, w0, w1, w2);
     }
@@ -151,11 +154,19 @@ static rows4 rows_at(const ek_conv_params *p, const int8_t *image, int32_t h, in
                      const int8_t *outside)
 {
     rows4 rows = {.w = w, .width = p->in.w, .outside = vdupq_n_s8((int8_t)p->x_zero)};
-    for (int i = 0; i < 4; i++) {
-        const int inside = h + i >= 0 && h + i < p->in.h;
-        rows.row[i] = inside ? image + ek_image_at(&p->in, 0, h + i, ek_max(w, 0)) : outside;
-        rows.step[i] = inside ? p->in.w_stride : 0;
-    }
+    const int8_t *first = image + (ptrdiff_t)ek_max(w, 0) * p->in.w_stride;
+    const ptrdiff_t down = p->in.h_stride, step = p->in.w_stride;
+#define ROW(i)                                                                                  \
+    do {                                                                                        \
+        const int inside = h + (i) >= 0 && h + (i) < p->in.h;                                   \
+        rows.row##i = inside ? first + (h + (i)) * down : outside;                              \
+        rows.step##i = inside ? step : 0;                                                       \
+    } while (0)
+    ROW(0);
+    ROW(1);
+    ROW(2);
+    ROW(3);
+#undef ROW
     return rows;
 }
 
