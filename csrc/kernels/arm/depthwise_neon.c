@@ -106,19 +106,19 @@ typedef struct column {
 /* Three input rows at their next column, number `w`. Those outside the input stand still on a row
  * of x_zero, as do all of them on `outside` before the first and behind the last column. */
 typedef struct rows3 {
-    const int8_t *row[3];
-    ptrdiff_t step[3];
+    const int8_t *row0, *row1, *row2;
+    ptrdiff_t step0, step1, step2;
     int32_t w, width;
     int8x16_t outside;
 } rows3;
 
 INLINE column load_column(const int lanes, rows3 *rows)
 {
-    const column v = {load(lanes, rows->row[0]), load(lanes, rows->row[1]),
-                      load(lanes, rows->row[2])};
-    rows->row[0] += rows->step[0];
-    rows->row[1] += rows->step[1];
-    rows->row[2] += rows->step[2];
+    const column v = {load(lanes, rows->row0), load(lanes, rows->row1),
+                      load(lanes, rows->row2)};
+    rows->row0 += rows->step0;
+    rows->row1 += rows->step1;
+    rows->row2 += rows->step2;
     rows->w++;
     return v;
 }
@@ -213,12 +213,19 @@ INLINE rows3 rows_at(const ek_conv_params *p, const int8_t *image, int32_t h, in
                      const int8_t *outside)
 {
     rows3 rows = {.w = w, .width = p->in.w, .outside = vdupq_n_s8((int8_t)p->x_zero)};
-    for (int kh = 0; kh < 3; kh++) {
-        const int32_t ih = h + kh * p->dilation_h;
-        const int inside = ih >= 0 && ih < p->in.h;
-        rows.row[kh] = inside ? image + ek_image_at(&p->in, 0, ih, ek_max(w, 0)) : outside;
-        rows.step[kh] = inside ? p->in.w_stride : 0;
-    }
+    const int8_t *first = image + (ptrdiff_t)ek_max(w, 0) * p->in.w_stride;
+    const ptrdiff_t down = p->in.h_stride, step = p->in.w_stride;
+#define ROW(i)                                                                                  \
+    do {                                                                                        \
+        const int32_t ih = h + (i) * p->dilation_h;                                             \
+        const int inside = ih >= 0 && ih < p->in.h;                                             \
+        rows.row##i = inside ? first + ih * down : outside;                                     \
+        rows.step##i = inside ? step : 0;                                                       \
+    } while (0)
+    ROW(0);
+    ROW(1);
+    ROW(2);
+#undef ROW
     return rows;
 }
 
