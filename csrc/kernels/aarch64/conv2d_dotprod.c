@@ -227,7 +227,7 @@ static __attribute__((noinline)) void row_all_tiles(const conv_tiles *tiles, con
         row_tiles(1, tiles, t, rows, row, &clamp);
 }
 
-/* ---- Eight rows, half a tile ------------------------------------------------------------------ */
+/* ---- Eight rows, half a tile ----------------------------------------------------------------- */
 
 #define HALF_BLOCK 8
 

@@ -181,7 +181,7 @@ INLINE void tile_rows(const int pairs, const conv_tiles *tiles, const conv_rows 
 
 #ifdef __aarch64__
 
-/* ---- Two rows, eight channels ------------------------------------------------------------------ */
+/* ---- Two rows, eight channels ---------------------------------------------------------------- */
 
 #define PAIR_BLOCK 2
 

@@ -34,8 +34,8 @@ typedef struct conv_row {
     int8_t *out;
 } conv_row;
 
-/* Rows to multiply. A row has one segment, or its segments are multiples of CHUNK. Behind a segment,
- * up to the next multiple of CHUNK, may stand anything that can be read. */
+/* Rows to multiply. A row has one segment, or its segments are multiples of CHUNK. Behind a
+ * segment, up to the next multiple of CHUNK, may stand anything that can be read. */
 typedef struct conv_rows {
     const conv_row *row;
     int32_t count;
@@ -184,8 +184,8 @@ static void store_lanes(const conv_rows *rows, int8_t (*lanes)[TILE_N], int32_t 
     }
 }
 
-/* The tile at channel `n` of which only [first, end) are in the range or exist. Kept out of line, as
- * most layers have none. */
+/* The tile at channel `n` of which only [first, end) are in the range or exist. Kept out of line,
+ * as most layers have none. */
 static __attribute__((noinline)) void multiply_edge(const conv_walk *walk, const conv_rows *rows,
                                                     int32_t n, int32_t first, int32_t end)
 {
@@ -335,8 +335,8 @@ static void append_window(const conv_walk *walk, int8_t *to, const int8_t *image
     }
 }
 
-/* Columns [w, w + cols) of an input row, whose first pixel is at `row`, with x_zero for those that it
- * does not have. */
+/* Columns [w, w + cols) of an input row, whose first pixel is at `row`, with x_zero for those that
+ * it does not have. */
 static void copy_row(const conv_walk *walk, int8_t *to, const int8_t *row, int32_t w, int32_t cols)
 {
     const ek_conv_params *p = walk->p;
@@ -425,15 +425,17 @@ static void walk_band(conv_walk *walk, const int8_t *image, int8_t *y, const ek_
 {
     const ek_conv_params *p = walk->p;
     const int32_t c = walk->s->in_channels;
-    const int32_t h = part->row * p->stride_h - p->pad_top, w = part->col * p->stride_w - p->pad_left;
+    const int32_t h = part->row * p->stride_h - p->pad_top;
+    const int32_t w = part->col * p->stride_w - p->pad_left;
     const int32_t rows = (int32_t)span(part->row_end - part->row, p->stride_h, p->kernel_h);
     const int32_t cols = (int32_t)span(part->col_end - part->col, p->stride_w, p->kernel_w);
     const ptrdiff_t down = (ptrdiff_t)cols * c;
     for (int32_t i = 0; i < rows; i++) {
+        int8_t *to = walk->band + i * down;
         if (h + i >= 0 && h + i < p->in.h)
-            copy_row(walk, walk->band + i * down, image + ek_image_at(&p->in, 0, h + i, 0), w, cols);
+            copy_row(walk, to, image + ek_image_at(&p->in, 0, h + i, 0), w, cols);
         else
-            memset(walk->band + i * down, p->x_zero, (size_t)down);
+            memset(to, p->x_zero, (size_t)down);
     }
     walk->jump = down;
     const int8_t *from = walk->band;

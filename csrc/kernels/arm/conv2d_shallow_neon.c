@@ -158,7 +158,7 @@ static __attribute__((noinline)) void tile_rows_16(const conv_tiles *tiles, cons
 
 #ifdef __aarch64__
 
-/* ---- Four rows, two tiles --------------------------------------------------------------------- */
+/* ---- Four rows, two tiles -------------------------------------------------------------------- */
 
 #define PAIR_BLOCK 4
 
