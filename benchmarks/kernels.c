@@ -2,7 +2,9 @@
  *
  * Speed of single kernels on layers of real networks, against this processor's peak.
  *
- *     scons && gcc -O2 -std=gnu11 benchmarks/kernels.c build/host/libedgekit.a -o kernels && ./kernels [FILTER]
+ *     scons && gcc -O2 -std=gnu11 benchmarks/kernels.c build/host/libedgekit.a -o kernels && ./kernels [LAYER [KERNEL]]
+ *
+ * LAYER and KERNEL are parts of names.
  *
  * Each figure is the best of many short rounds, so that other work on the machine disturbs little. Its
  * share is that of the peak of the multiply-add instructions that the kernel's set has: independent
@@ -247,15 +249,16 @@ static void bench_pass(const ek_kernel *kernel, const pass *l)
 }
 
 static int is_wanted(const ek_kernel *kernel, ek_kernel_kind kind, const char *layer_name,
-                     const char *filter)
+                     char **names)
 {
     return kernel->kind == kind && (ek_cpu_kernels() & kernel->set)
-        && (strstr(layer_name, filter) || strstr(kernel->name, filter));
+        && (names[0] == NULL || strstr(layer_name, names[0]))
+        && (names[0] == NULL || names[1] == NULL || strstr(kernel->name, names[1]));
 }
 
 int main(int argc, char **argv)
 {
-    const char *filter = argc > 1 ? argv[1] : "";
+    (void)argc;
     size_t count;
     const ek_kernel *list = ek_kernel_list(&count);
     const uint32_t sets[] = {EK_KERNELS_AVX2, EK_KERNELS_AVX512VNNI};
@@ -264,11 +267,11 @@ int main(int argc, char **argv)
             printf("peak of %s: %.1f GMAC/s\n", ek_kernels_name(sets[i]), peak_of(sets[i]) * 1e-9);
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
         for (size_t k = 0; k < count; k++)
-            if (is_wanted(&list[k], layers[i].kind, layers[i].name, filter))
+            if (is_wanted(&list[k], layers[i].kind, layers[i].name, argv + 1))
                 bench(&list[k], &layers[i]);
     for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++)
         for (size_t k = 0; k < count; k++)
-            if (is_wanted(&list[k], passes[i].kind, passes[i].name, filter))
+            if (is_wanted(&list[k], passes[i].kind, passes[i].name, argv + 1))
                 bench_pass(&list[k], &passes[i]);
     return 0;
 }

@@ -223,6 +223,10 @@ AVX512VNNI = [
     Mutant("two bytes of an entry", "x86/softmax_avx512vbmi.c", "_mm512_slli_epi64(sums[2], 8)", "_mm512_setzero_si512()", SOFTMAX512),
     Mutant("least of nothing", "x86/softmax_avx512vbmi.c", "least = _mm512_mask_min_epi8(least, rest, least,", "least = _mm512_mask_min_epi8(least, 0, least,",
            SOFTMAX512),
+    Mutant("planes in another order", "x86/quantize_avx512vnni.c", "i % planes * 4 + i / planes", "i", ("quantize_avx512vnni",)),
+    Mutant("whole blocks of pixels", "x86/quantize_avx512vnni.c", "(count < PIXELS ? count : PIXELS)", "PIXELS", ("quantize_avx512vnni",)),
+    Mutant("planes that do not lie side by side", "x86/quantize_avx512vnni.c", " && walk->stride[EK_WALK_IN][last - 1] == 1", "",
+           ("quantize_avx512vnni",)),
     Mutant("halves of the table changed over", "x86/lut_avx512vbmi.c", "(part ^ 2)", "part", ("lut_avx512vbmi",)),
     Mutant("dropped tail", "x86/lut_avx512vbmi.c", "    if (i < range->ch_end)", "    if (0)", ("lut_avx512vbmi",)),
     Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),
@@ -235,6 +239,11 @@ AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", TOP,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
            return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", PACKED512),
+    Mutant("half away from zero", "x86/requant_avx512vnni.h", "return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier));",
+           """const __m512 c = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", CONV512),
+    Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile)) {", "    if (0) {", CONV512),
+    Mutant("output pixels with gaps as one run", "x86/conv2d_avx512vnni.c", "step == tiles * TILE_N && ", "", CONV512),
     Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
     Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",
            "_mm512_max_epi8(all, r->lowest)", PACKED512),

@@ -22,21 +22,24 @@ INLINE __m512 multiplier_of(const conv_tile *tile, int i)
     return _mm512_loadu_ps(tile->multiplier + i * TILE_N);
 }
 
-/* Stores `windows` (a constant) rows of `tiles` (1 or 2) vectors. */
+/* Stores `windows` (a constant) rows of `tiles` (1 or 2) vectors, whose multipliers are below 1. */
 INLINE void store_rows(const int windows, const int tiles, const conv_tile *tile,
                        __m512i acc[][TILES], int8_t *out, const requant *r)
 {
     const __m512 m0 = multiplier_of(tile, 0), m1 = multiplier_of(tile, tiles - 1);
     const __mmask32 mask = (__mmask32)tile->stored[0];
     const ptrdiff_t step = tile->out_step;
+    const int side_by_side = step == tiles * TILE_N && mask == low_bits(tiles * TILE_N);
     UNROLL for (int i = 0; i < windows; i += 4 / tiles) {
         __m512i y[4];
         UNROLL for (int j = 0; j < 4; j++) {
             const int window = i + j / tiles < windows ? i + j / tiles : i;
-            y[j] = ek_requantize_top(acc[window][j % tiles], j % tiles ? m1 : m0, r);
+            y[j] = ek_requantize_small(acc[window][j % tiles], j % tiles ? m1 : m0);
         }
         const __m512i v = ek_pack64(y[0], y[1], y[2], y[3], r);
-        if (tiles == 2) {
+        if (side_by_side && i + 4 / tiles <= windows) {
+            _mm512_storeu_si512(out, v);
+        } else if (tiles == 2) {
             _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(v));
             if (i + 1 < windows)
                 _mm256_mask_storeu_epi8(out + step, mask, _mm512_extracti64x4_epi64(v, 1));
@@ -141,6 +144,23 @@ MULTIPLY(13)
 MULTIPLY(14)
 #undef MULTIPLY
 
+/* Whether a multiplier is 1 or larger: rare, as those of real networks are below 0.2. */
+static int has_large_multipliers(const conv_tile *tile)
+{
+    const __m512 one = _mm512_set1_ps(1.0f);
+    return (_mm512_cmp_ps_mask(multiplier_of(tile, 0), one, _CMP_GE_OQ)
+            | _mm512_cmp_ps_mask(multiplier_of(tile, tile->count - 1), one, _CMP_GE_OQ))
+        != 0;
+}
+
+static void multiply_each(const conv_tile *tile, const conv_windows *windows, const requant *r)
+{
+    for (int32_t row = 0; row < windows->rows; row++)
+        for (int32_t col = 0; col < windows->cols; col++)
+            multiply_one(tile, windows->x + row * windows->x_next + col * tile->x_step,
+                         windows->out + row * windows->out_next + col * tile->out_step, r);
+}
+
 /* Cuts rows into blocks of equal height, give or take one. */
 static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r)
 {
@@ -151,6 +171,10 @@ static void multiply(const conv_tile *tile, const conv_windows *windows, const r
         {multiply10x1, multiply10x2}, {multiply11x1, multiply11x2}, {multiply12x1, multiply12x2},
         {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2},
     };
+    if (has_large_multipliers(tile)) {
+        multiply_each(tile, windows, r);
+        return;
+    }
     const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
     const int32_t taller = windows->cols % blocks;
     conv_windows rest = *windows;

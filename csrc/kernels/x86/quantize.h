@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of quantize_sse41.c, quantize_avx2.c and quantize_avx512vnni.c.
+ * What quantize_sse41.c, quantize_avx2.c and quantize_avx512vnni.c share. The first two say
+ * EK_QUANTIZE_KERNEL for a kernel of nothing else.
  */
 #include "../kernels.h"
 #include "../walk.h"
@@ -29,27 +30,40 @@ static inline void store_strided(int8_t *y, ptrdiff_t step, vint rounded, const 
         y[i * step] = buffer[i];
 }
 
+static ek_walk quantize_walk(const ek_quantize_params *p, const ek_range *range)
+{
+    ek_walk walk = ek_walk_begin(p->rank, p->dims, range);
+    ek_walk_position(&walk, EK_WALK_IN, p->in_stride, 0);
+    ek_walk_contiguous_output(&walk, p->dims);
+    return walk;
+}
+
+static void quantize_rows(ek_walk *walk, const float *in, int8_t *out, vfloat scale,
+                          const requant *r)
+{
+    const int32_t last = walk->rank - 1;
+    ek_walk_order(walk);
+    const ptrdiff_t x_step = walk->stride[EK_WALK_IN][last];
+    const ptrdiff_t y_step = walk->stride[EK_WALK_OUT][last];
+    do {
+        const float *x = in + walk->at[EK_WALK_IN];
+        int8_t *y = out + walk->at[EK_WALK_OUT];
+        for (int32_t i = 0; i < walk->dims[last]; i += LANES) {
+            const int32_t count = walk->dims[last] - i;
+            const vfloat real = v_divf(load_strided(x + i * x_step, x_step, count), scale);
+            store_strided(y + i * y_step, y_step, v_round(real, r), r, count);
+        }
+    } while (ek_walk_next(walk));
+}
+
+#ifdef EK_QUANTIZE_KERNEL
 void VECTOR_NAME(ek_quantize)(const void *params, const void *const in[], void *out, void *scratch,
                               const ek_range *range)
 {
     const ek_quantize_params *p = params;
     const requant r = requant_init(&p->clamp);
-    const vfloat scale = v_setf(p->scale);
-    ek_walk walk = ek_walk_begin(p->rank, p->dims, range);
-    const int32_t last = walk.rank - 1;
+    ek_walk walk = quantize_walk(p, range);
     (void)scratch;
-
-    ek_walk_position(&walk, EK_WALK_IN, p->in_stride, 0);
-    ek_walk_contiguous_output(&walk, p->dims);
-    ek_walk_order(&walk);
-    const ptrdiff_t x_step = walk.stride[EK_WALK_IN][last], y_step = walk.stride[EK_WALK_OUT][last];
-    do {
-        const float *x = (const float *)in[0] + walk.at[EK_WALK_IN];
-        int8_t *y = (int8_t *)out + walk.at[EK_WALK_OUT];
-        for (int32_t i = 0; i < walk.dims[last]; i += LANES) {
-            const int32_t count = walk.dims[last] - i;
-            const vfloat real = v_divf(load_strided(x + i * x_step, x_step, count), scale);
-            store_strided(y + i * y_step, y_step, v_round(real, &r), &r, count);
-        }
-    } while (ek_walk_next(&walk));
+    quantize_rows(&walk, in[0], out, v_setf(p->scale), &r);
 }
+#endif

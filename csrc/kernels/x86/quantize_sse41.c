@@ -2,4 +2,5 @@
  *
  * float32 to int8, four values at a time.
  */
+#define EK_QUANTIZE_KERNEL
 #include "quantize.h"

@@ -67,6 +67,12 @@ static inline __m512i ek_requantize_top(__m512i acc, __m512 multiplier,
     return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);
 }
 
+/* The same where |acc * multiplier| is below 2^31, as it is for every multiplier below 1. */
+static inline __m512i ek_requantize_small(__m512i acc, __m512 multiplier)
+{
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier));
+}
+
 /* Four vectors of ek_round_top as int8: of each 128-bit lane four values of a, of b, of c and of d
  * follow each other. */
 static inline __m512i ek_pack64_lanes(__m512i a, __m512i b, __m512i c, __m512i d,
