@@ -112,3 +112,36 @@ def test_cortex_m_names_every_target(root: Path) -> None:
         ((t.name, [k for k in t.kernels if k != "scalar"], t.emulator[t.emulator.index("-machine") + 1]) for t in boards),
         key=lambda row: int(re.sub(r"\D", "", row[0])),
     )
+
+
+@pytest.mark.slow
+def test_raspberry_pi_example(root: Path, tmp_path: Path) -> None:
+    """Both of its builds classify an image, on the emulated board, as this machine does; and all images of a pipe."""
+    for name in ("qemu-aarch64", "aarch64-linux-gnu-gcc", "cmake", "pkg-config", "make"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+    for name in ("digits", "raspberry-pi"):
+        shutil.copytree(root / "firmware_examples" / name, tmp_path / name)
+    folder = tmp_path / "raspberry-pi"
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    run = shell(root, folder)
+    data = np.load(tmp_path / "digits" / "digits_test.npz")
+    shown = [run(block(page, "example commands", "sh")).splitlines()[-1]]
+    run(block(page, "example cmake", "sh"))
+    shown.append(run("qemu-aarch64 build/classify digits.ekm digit.pgm").strip())
+    scores = edgekit.load(folder / "digits.ekm").run(data["x"][:3])["logits"]
+    for line in shown:
+        assert line.split()[:3] == ["digit.pgm", str(data["y"][0]), f"{scores[0].max():g}"]
+
+    grey = data["x"][:3, :, :, 0]
+    doubled = np.repeat(np.repeat(grey, 2, axis=1), 2, axis=2)
+    wide = np.pad(np.repeat(doubled[..., None], 3, axis=3), ((0, 0), (0, 0), (5, 5), (0, 0)))  # cropped again
+    (folder / "stream").write_bytes(b"".join(b"P6 26 16\n# made here\n255\n" + image.tobytes() for image in wide))
+    (folder / "labels").write_text("".join(f"digit {i}\n" for i in range(10)))
+    piped = run("qemu-aarch64 ./classify digits.ekm --labels labels --threads 2 < stream").splitlines()
+    assert [line.split("  ")[:3] for line in piped] == [
+        [f"#{i}", f"digit {data['y'][i]}", f"{scores[i].max():g}"] for i in range(3)
+    ]
+    for wrong, message in (("Makefile", "is no PGM or PPM image"), ("cut.pgm", "is cut off"), ("none.pgm", "cannot be read")):
+        (folder / "cut.pgm").write_bytes((folder / "digit.pgm").read_bytes()[:-1])
+        assert f"classify: {wrong}: {message}" in run(f"! qemu-aarch64 ./classify digits.ekm {wrong}")
