@@ -3,14 +3,17 @@
  * Softmax, 64 values at a time. An entry of the table has 24 bits here: its three bytes are looked
  * up on their own, by permutations, and summed on their own. Of a row's outputs there are no more
  * different ones than distances from its maximum, so they are computed per distance, and looked up.
+ * A row's steps wait for each other; so each is taken for several rows before the next one.
  */
 #include "../kernels.h"
+#include "../window.h"
 #include "vnni_avx512.h"
 
 #define BYTES 64
 #define ENTRIES 256
 #define PARTS (ENTRIES / BYTES)
 #define PLANES 3
+#define ROWS 16 /* that go through each step together; their quotients are one division */
 
 /* 256 bytes, to be indexed by distances. */
 typedef struct byte_table {
@@ -93,34 +96,30 @@ static int32_t extremes(const int8_t *x, int32_t count, int32_t *spread)
     return max;
 }
 
-/* Adds the entries of the distances in `mask`, plane by plane, each in lanes of 64 bit. */
-INLINE void add_entries(const int wide, const exponentials *e, __m512i distance, __mmask64 mask,
+/* Adds the entries of distances where `one` is 1, not those where it is 0, plane by plane. */
+INLINE void add_entries(const int wide, const exponentials *e, __m512i distance, __m512i one,
                         __m512i sums[PLANES])
 {
-    UNROLL for (int plane = 0; plane < PLANES; plane++) {
-        const __m512i bytes = look_up(wide, &e->plane[plane], distance);
-        const __m512i kept = _mm512_maskz_mov_epi8(mask, bytes);
-        sums[plane] =
-            _mm512_add_epi64(sums[plane], _mm512_sad_epu8(kept, _mm512_setzero_si512()));
-    }
+    UNROLL for (int plane = 0; plane < PLANES; plane++)
+        sums[plane] = dot4(sums[plane], look_up(wide, &e->plane[plane], distance), one);
 }
 
-INLINE uint32_t sum_of(const int wide, const exponentials *e, const int8_t *x, int32_t count,
-                       __m512i max)
+/* The sum of a row's entries, below 2^31. No byte is above its entry, so that no lane overflows. */
+INLINE int32_t sum_of(const int wide, const exponentials *e, const int8_t *x, int32_t count,
+                      __m512i max)
 {
-    __m512i sums[PLANES] = {_mm512_setzero_si512(), _mm512_setzero_si512(),
-                            _mm512_setzero_si512()};
+    const __m512i none = _mm512_setzero_si512(), one = _mm512_set1_epi8(1);
+    __m512i sums[PLANES] = {none, none, none};
     int32_t i = 0;
     for (; i + BYTES <= count; i += BYTES)
-        add_entries(wide, e, _mm512_sub_epi8(max, load64(x + i)), ~(__mmask64)0, sums);
+        add_entries(wide, e, _mm512_sub_epi8(max, load64(x + i)), one, sums);
     if (i < count) {
         const __mmask64 rest = low_bits(count - i);
         const __m512i some = _mm512_maskz_loadu_epi8(rest, x + i);
-        add_entries(wide, e, _mm512_sub_epi8(max, some), rest, sums);
+        add_entries(wide, e, _mm512_sub_epi8(max, some), _mm512_maskz_mov_epi8(rest, one), sums);
     }
-    const __m512i upper = _mm512_add_epi64(sums[1], _mm512_slli_epi64(sums[2], 8));
-    const __m512i all = _mm512_add_epi64(sums[0], _mm512_slli_epi64(upper, 8));
-    return (uint32_t)_mm512_reduce_add_epi64(all);
+    const __m512i upper = _mm512_add_epi32(sums[1], _mm512_slli_epi32(sums[2], 8));
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], _mm512_slli_epi32(upper, 8)));
 }
 
 /* The outputs of distances up to `spread`. */
@@ -151,16 +150,41 @@ INLINE void write_row(const int wide, const byte_table *outputs, const int8_t *x
     }
 }
 
-INLINE void softmax_row(const int wide, const ek_softmax_params *p, const exponentials *e,
-                        const int8_t *x, int8_t *y, int32_t greatest, int32_t spread,
-                        const requant *r)
+/* What the steps leave to the next ones. */
+typedef struct row_state {
+    int32_t max[ROWS], spread[ROWS], sum[ROWS];
+    float k[ROWS];
+} row_state;
+
+/* Up to ROWS rows. */
+static void softmax_rows(const ek_softmax_params *p, const exponentials *e, const int8_t *x,
+                         int8_t *y, int32_t rows, const requant *r)
 {
-    const __m512i max = _mm512_set1_epi8((char)greatest);
+    const ptrdiff_t c = p->c;
     const __m512i none = _mm512_setzero_si512();
     byte_table outputs = {{none, none, none, none}};
-    const float k = p->inverse_scale / (float)sum_of(wide, e, x, p->c, max);
-    outputs_of(e, k, spread, &outputs, r);
-    write_row(wide, &outputs, x, y, p->c, max);
+    row_state state = {{0}, {0}, {0}, {0}};
+
+    for (int32_t i = 0; i < rows; i++)
+        state.max[i] = extremes(x + i * c, p->c, &state.spread[i]);
+    for (int32_t i = 0; i < rows; i++) {
+        const __m512i max = _mm512_set1_epi8((char)state.max[i]);
+        const int near = state.spread[i] < 2 * BYTES;
+        state.sum[i] = near ? sum_of(0, e, x + i * c, p->c, max)
+                            : sum_of(1, e, x + i * c, p->c, max);
+    }
+    /* Rows that do not exist divide by 1. */
+    const __m512i sums = _mm512_max_epi32(load64(state.sum), _mm512_set1_epi32(1));
+    _mm512_storeu_ps(state.k, _mm512_div_ps(_mm512_set1_ps(p->inverse_scale),
+                                            _mm512_cvtepi32_ps(sums)));
+    for (int32_t i = 0; i < rows; i++) {
+        const __m512i max = _mm512_set1_epi8((char)state.max[i]);
+        outputs_of(e, state.k[i], state.spread[i], &outputs, r);
+        if (state.spread[i] < 2 * BYTES)
+            write_row(0, &outputs, x + i * c, y + i * c, p->c, max);
+        else
+            write_row(1, &outputs, x + i * c, y + i * c, p->c, max);
+    }
 }
 
 /* No entry is above the first. */
@@ -179,14 +203,9 @@ void ek_softmax_avx512vbmi(const void *params, const void *const in[], void *out
     (void)scratch;
 
     prepare_table(p->table, &e);
-    for (int32_t row = range->row; row < range->row_end; row++) {
-        const int8_t *x = (const int8_t *)in[0] + (ptrdiff_t)row * p->c;
-        int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->c;
-        int32_t spread;
-        const int32_t max = extremes(x, p->c, &spread);
-        if (spread < 2 * BYTES)
-            softmax_row(0, p, &e, x, y, max, spread, &r);
-        else
-            softmax_row(1, p, &e, x, y, max, spread, &r);
+    for (int32_t row = range->row; row < range->row_end; row += ROWS) {
+        const ptrdiff_t at = (ptrdiff_t)row * p->c;
+        softmax_rows(p, &e, (const int8_t *)in[0] + at, (int8_t *)out + at,
+                     ek_min(range->row_end - row, ROWS), &r);
     }
 }
