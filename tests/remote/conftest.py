@@ -33,7 +33,7 @@ CHMOD = """\
 case $2 in
 */edgekit-run)
     mv "$2" "$2.elf"
-    printf '#!/bin/sh\\nexec qemu-aarch64 -cpu $(cat {folder}/cpu) "$0.elf" "$@"\\n' >"$2"
+    printf '#!/bin/sh\\nexec $(cat {folder}/emulator) "$0.elf" "$@"\\n' >"$2"
     {chmod} "$1" "$2"
     ;;
 esac
@@ -61,9 +61,9 @@ class SshBoard:
         """From now on, every session begins with this."""
         (self.folder / "fault").write_text(script)
 
-    def processor(self, name: str) -> None:
-        """The emulated processor."""
-        (self.folder / "cpu").write_text(name)
+    def emulator(self, command: str) -> None:
+        """What executes its programs."""
+        (self.folder / "emulator").write_text(command)
 
     def uname(self, machine: str, system: str = "Linux") -> None:
         """What the board says of itself."""
@@ -106,7 +106,7 @@ def board(sshd: SshBoard, monkeypatch: pytest.MonkeyPatch) -> SshBoard:
     monkeypatch.setenv("PATH", f"{sshd.folder / 'client'}{os.pathsep}{os.environ['PATH']}")
     (sshd.folder / "fault").unlink(missing_ok=True)
     sshd.uname("aarch64")
-    sshd.processor("cortex-a76")
+    sshd.emulator("qemu-aarch64 -cpu cortex-a76")
     return sshd
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,27 @@ def test_verify_adds_a_backend_for_each_kernel_set_of_the_board(board: SshBoard,
     assert {b["tensors"] for b in remote} == {reference["tensors"]}, "every 8-bit tensor"
     assert all(b["values"] > reference["values"] for b in remote), "and the outputs of two runs"
     assert board.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("machine", "emulator", "sets"),
+    [
+        ("armv7l", "qemu-arm -cpu cortex-a7", ["scalar", "neon"]),
+        ("riscv64", "qemu-riscv64", ["scalar"]),
+        ("aarch64", "qemu-aarch64 -cpu cortex-a53", ["scalar", "neon"]),
+    ],
+)
+def test_other_boards_get_their_runtime(board: SshBoard, machine: str, emulator: str, sets: list[str]) -> None:
+    if shutil.which(emulator.split()[0]) is None:
+        pytest.skip("QEMU is not installed: apt install qemu-user")
+    board.uname(machine)
+    board.emulator(emulator)
+    names = [f"ssh-127.0.0.1-{name}" for name in sets]
+    report = verify(NETWORK, samples=3, backends=["reference", *names], on=board.url)
+    assert report.ok and [b.name for b in report.backends] == ["reference", *names]
+    with pytest.raises(InputError, match="there is no such backend"):
+        verify(NETWORK, backends=["ssh-127.0.0.1-neon_dotprod"], on=board.url)
 
 
 def test_the_board_alone_shows_values(board: SshBoard) -> None:
