@@ -63,27 +63,22 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def speed_table(results: dict[str, Any], threads: int) -> str:
-    """Microseconds of every engine on every network, the best peer, and how many times as long it takes as edgekit."""
+    """Microseconds and share of the limit of every engine on every network, the best peer, and how many times as long it
+    takes as edgekit."""
     engines, titles = list(results["titles"]), results["titles"]
-    header = ["network (M MAC)", *(titles[name] for name in engines), "share of the limit", "best peer", "its time over edgekit's"]
+    header = ["network (M MAC)", *(titles[name] for name in engines), "best peer", "its time over edgekit's"]
     rows, ratios = [], []
     for name, net in results["nets"].items():
         best, own = best_peer(net, engines, threads), fastest(net, OWN, threads)
-        cells = [_figure(fastest(net, engine, threads), bold=best is not None and engine == best[0]) for engine in engines]
-        part = share(net["macs"], own["median_us"], net["peaks"][str(threads)], threads) if own else None
+        cells = [_figure(net, engine, threads, bold=best is not None and engine == best[0]) for engine in engines]
         ratio = ""
         if best and own:
             ratios.append(best[1]["ratio"])
             low, _, high = best[1]["paired_ratios"]
             ratio = f"{best[1]['ratio']:.2f} ({low:.2f} to {high:.2f})"
-        rows.append(
-            [
-                f"{name} ({_number(net['macs'] / 1e6)})", *cells, "" if part is None else f"{part:.0%}",
-                titles[best[0]] if best else "", ratio or "-",
-            ]
-        )  # fmt: skip
+        rows.append([f"{name} ({_number(net['macs'] / 1e6)})", *cells, titles[best[0]] if best else "", ratio or "-"])
     if ratios:
-        rows.append(["geometric mean", *[""] * (len(engines) + 2), f"{geometric_mean(ratios):.2f}"])
+        rows.append(["geometric mean", *[""] * (len(engines) + 1), f"{geometric_mean(ratios):.2f}"])
     return table(header, rows)
 
 
@@ -114,7 +109,7 @@ def peak_line(results: dict[str, Any]) -> str:
         values = [peaks[name] for peaks in measured]
         low, high = (f"{value:.0f}" for value in (min(values), max(values)))
         texts.append(f"`{name}` {low if low == high else f'{low} to {high}'}")
-    return f"Limits measured in the same rounds, GMAC/s on one core: {', '.join(texts)}. Shares are of the first, times the threads."
+    return f"Limits measured in the same rounds, GMAC/s on one core: {', '.join(texts)}. Shares are of the fastest, times the threads."
 
 
 def absent(results: dict[str, Any]) -> list[str]:
@@ -141,7 +136,8 @@ def markdown(results: dict[str, Any]) -> str:
         f"`{results['command']}`, {results['date']}: {computer['processor']} (family {computer['family']}, model "
         f"{computer['model']}), {computer['cores']} cores, {computer['system']}, Python {computer['python']}; load average "
         f"{min(loads, default=0)} to {max(loads, default=0)}. Medians in microseconds of {plan['rounds']} interleaved rounds of "
-        f"{plan['round_seconds']:g} s, batch 1; in brackets the quartiles of the ratios within rounds.\n",
+        f"{plan['round_seconds']:g} s, batch 1, in brackets the share of the limit; behind the ratio the quartiles of the ratios "
+        "within rounds.\n",
     ]
     for threads in results["threads"]:
         parts.append(f"{threads} thread{'s' * (threads > 1)}:\n\n" + speed_table(results, threads))
@@ -166,12 +162,16 @@ def progress(name: str, results: dict[str, Any]) -> str:
     return f"{name}: " + "; ".join(texts)
 
 
-def _figure(figures: dict[str, Any] | None, bold: bool) -> str:
+def _figure(net: dict[str, Any], engine: str, threads: int, bold: bool) -> str:
+    """A cell: microseconds, share of the limit."""
+    figures = fastest(net, engine, threads)
     if figures is None:
         return "-"
     text = _number(figures["median_us"])
+    part = share(net["macs"], figures["median_us"], net["peaks"][str(threads)], threads)
+    remarks = [*(["dynamic"] if figures["recipe"] == "dynamic" else []), *([] if part is None else [f"{part:.0%}"])]
     text = f"**{text}**" if bold else text
-    return text if figures["recipe"] != "dynamic" else f"{text} (dynamic)"
+    return f"{text} ({', '.join(remarks)})" if remarks else text
 
 
 def _number(value: float) -> str:

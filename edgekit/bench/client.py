@@ -57,6 +57,7 @@ class Client:
                 env={**os.environ, **(environment or {})},
             )  # fmt: skip
         except OSError as error:
+            self._log.close()
             raise PeerError(f"{name}: {error}") from error
         self._pending = b""
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,9 +80,9 @@ def test_the_fastest_recipe_counts() -> None:
 def test_speed_table() -> None:
     lines = report.speed_table(RESULTS, 1).splitlines()
     assert lines[2:] == [
-        "| small (10.0) | 100 | **150** (dynamic) | 400 | 50% | LiteRT | 1.50 (1.50 to 1.50) |",
-        "| large (2000) | 10000 | - | **60000** | 95% | ncnn | 6.00 (6.00 to 6.00) |",
-        "| geometric mean |  |  |  |  |  | 3.00 |",
+        "| small (10.0) | 100 (50%) | **150** (dynamic, 33%) | 400 (12%) | LiteRT | 1.50 (1.50 to 1.50) |",
+        "| large (2000) | 10000 (95%) | - | **60000** (16%) | ncnn | 6.00 (6.00 to 6.00) |",
+        "| geometric mean |  |  |  |  | 3.00 |",
     ]
     assert len({line.count("|") for line in lines}) == 1
 
@@ -92,7 +94,7 @@ def test_a_network_that_edgekit_cannot_convert() -> None:
         peer["threads"]["1"].update(ratio=None, paired_ratios=None)
     results["nets"]["large"]["failed"]["edgekit"] = "edgekit: ModelError: no"
     lines = report.speed_table(results, 1).splitlines()
-    assert lines[3:] == ["| large (2000) | - | - | **60000** |  | ncnn | - |", "| geometric mean |  |  |  |  |  | 1.50 |"]
+    assert lines[3:] == ["| large (2000) | - | - | **60000** (16%) | ncnn | - |", "| geometric mean |  |  |  |  | 1.50 |"]
     assert "edgekit: not on large: edgekit: ModelError: no" in report.absent(results)
 
 
@@ -134,6 +136,22 @@ def test_no_peak_is_said() -> None:
     for net in results["nets"].values():
         net["peaks"] = {"1": {}}
     assert "No peak was measured on this processor" in report.markdown(results)
+    assert "| small (10.0) | 100 | **150** (dynamic) | 400 | LiteRT |" in report.speed_table(results, 1)
+
+
+def test_a_document_gets_the_report_between_its_markers() -> None:
+    before = f"Title\n{report.BEGIN}old\n{report.END}tail\n"
+    after = report.replaced(before, RESULTS)
+    assert after == f"Title\n{report.BEGIN}\n{report.markdown(RESULTS)}\n{report.END}tail\n"
+    assert report.replaced(after, RESULTS) == after
+    with pytest.raises(ValueError, match="no markers"):
+        report.replaced("Title\n", RESULTS)
+
+
+def test_docs_quote_the_committed_results(root: Path) -> None:
+    results = json.loads((root / "benchmarks" / "results.json").read_text())
+    document = (root / "docs" / "BENCHMARKS.md").read_text()
+    assert report.replaced(document, results) == document, "python benchmarks/report.py benchmarks/results.json docs/BENCHMARKS.md"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.2638, "0.264"), (9.996, "10.00"), (12.34, "12.3"), (4089.2, "4089")])
