@@ -8,8 +8,10 @@
 #include "mve.h"
 
 #define LANES 4
+#define INFINITY_BITS 0x7f800000
 
-/* x / scale; NaN, which would round to zero, becomes a value below all others. */
+/* x / scale; NaN, which would round to zero, becomes a value below all others. What is NaN is found
+ * in the bits: clang 22 drops a comparison of a vector with itself. */
 static inline float32x4_t divide(float32x4_t x, float scale)
 {
     register float32x4_t q __asm__("q0") = x;
@@ -19,7 +21,8 @@ static inline float32x4_t divide(float32x4_t x, float scale)
             "vdiv.f32 s3, s3, %1"
             : "+w"(q)
             : "t"(scale));
-    return vpselq_f32(vdupq_n_f32(-1e9f), q, vcmpneq_f32(q, q));
+    const int32x4_t magnitude = vreinterpretq_s32_f32(vabsq_f32(q));
+    return vpselq_f32(vdupq_n_f32(-1e9f), q, vcmpgtq_n_s32(magnitude, INFINITY_BITS));
 }
 
 /* `count` values, x_step and y_step apart. */
