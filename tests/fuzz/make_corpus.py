@@ -29,6 +29,7 @@ CORPUS = Path(__file__).parent / "corpus"
 DENSE = Packing(sparse_below=0)
 INTERLEAVED = Packing(tile=(8, 4), sparse_below=0)
 SPARSE = Packing(sparse_below=100)
+PAIRED = Packing(paired=True, sparse_below=0)
 
 
 def _file(program: p.Program, packing: Packing = DENSE) -> bytes:
@@ -136,6 +137,17 @@ def channel_tiles() -> p.Program:
     return b.finish(d)
 
 
+def deep() -> p.Program:
+    """A dense layer whose odd channel's weights are as large as PAIRED ones may be together."""
+    b = Build()
+    w = np.zeros((2, 518), np.int8)
+    w[1, :516] = -127
+    w[1, 516] = 3
+    scales = {"bias": np.zeros(2, np.int32), "weight_scale": np.full(2, 2.0**-8, np.float32)}
+    x = b.input((1, 518), quant(0.1, 1))
+    return b.finish(b.op(p.Dense, [x, b.constant(w)], (1, 2), quant(2.0), lo=-128, hi=127, **scales))
+
+
 def counter() -> bytes:
     """y = x + s, then s = table[y], with s in STATE: the result depends on the runs before."""
     b, r, q = Build(), Random(10), quant(0.1, 3)
@@ -178,6 +190,9 @@ def valid() -> Iterator[tuple[str, bytes]]:
     yield "channel_tiles", _file(channel_tiles())
     yield "channel_tiles_interleaved", _file(channel_tiles(), INTERLEAVED)
     yield "channel_tiles_sparse", _file(_sparse_weights(channel_tiles()), SPARSE)
+    yield "network_paired", _file(network(), PAIRED)
+    yield "channel_tiles_paired", _file(channel_tiles(), PAIRED)
+    yield "deep_paired", _file(deep(), PAIRED)
     yield "counter", counter()
     for name, make in OPERATORS.items():
         yield name, _file(make(Random(11)))
@@ -239,6 +254,10 @@ for _status, _what, _base, _pick in [
     ("TENSOR", "tile_of_dense", "network", lambda e: (_record(e, O.CONV2D, 1), "tile_n", 4)),
     ("TENSOR", "tile_no_power_of_two", "network_interleaved", lambda e: (_record(e, O.CONV2D, 1), "tile_n", 3)),
     ("TENSOR", "tile_too_large", "network_interleaved", lambda e: (_record(e, O.CONV2D, 1), "tile_k", 32)),
+    ("TENSOR", "paired_without_feature", "network_paired", lambda e: (e.header, "required_features", 0)),
+    ("TENSOR", "paired_tile", "network_paired", lambda e: (_record(e, O.CONV2D, 1), "tile_k", 8)),
+    ("TENSOR", "paired_size", "deep_paired", lambda e: (_record(e, O.DENSE, 1), "bytes", 2064)),
+    ("TENSOR", "paired_depthwise", "network", lambda e: (_record(e, O.DEPTHWISE_CONV2D, 1), "encoding", Encoding.PAIRED)),
     ("TENSOR", "gap_bits", "network_sparse", lambda e: (_record(e, O.CONV2D, 1), "tile_k", 9)),
     ("TENSOR", "beyond_arena", "network", lambda e: (_record(e, O.ADD, 0), "offset", 1 << 20)),
     ("TENSOR", "offset_wraps", "network", lambda e: (_record(e, O.ADD, 0), "offset", 0xFFFFFFF0)),
@@ -378,6 +397,28 @@ def _(edit: Edit) -> None:
 def _(edit: Edit) -> None:
     record = _record(edit, O.CONV2D, 1)[0]
     edit.weights(record["offset"], "i1", int(record["bytes"]))[-1] = 1
+
+
+@refused("TENSOR", "paired_filling", "deep_paired")
+def _(edit: Edit) -> None:
+    edit.weights(_record(edit, O.DENSE, 1)[0]["offset"], "<i2", 8)[2] = 1
+
+
+@refused("TENSOR", "paired_filling_of_depth", "deep_paired")
+def _(edit: Edit) -> None:
+    record = _record(edit, O.DENSE, 1)[0]
+    edit.weights(record["offset"], "<i2", int(record["bytes"]) // 2)[-7] = 256
+
+
+@refused("TENSOR", "paired_odd_128", "network_paired")
+def _(edit: Edit) -> None:
+    edit.weights(_record(edit, O.CONV2D, 1)[0]["offset"], "<i2", 8)[0] = 0x7FFF
+
+
+@refused("TENSOR", "paired_sum", "deep_paired")
+def _(edit: Edit) -> None:
+    record = _record(edit, O.DENSE, 1)[0]
+    edit.weights(record["offset"], "<i2", int(record["bytes"]) // 2)[-4] = 256
 
 
 @refused("TENSOR", "sparse_table", "network_sparse")

@@ -378,7 +378,9 @@ static void change_encoding(model *m, fuzz_random *r)
     ek_tensor_record *t = m->tensors + fuzz_below(r, m->tensor_count);
     if (m->tensor_count == 0 || t->region != EK_REGION_READONLY || t->rank < 2)
         return;
-    t->encoding = (uint8_t)fuzz_below(r, 3);
+    static const uint8_t encodings[] = {EK_ENCODING_DENSE, EK_ENCODING_INTERLEAVED,
+                                        EK_ENCODING_SPARSE, EK_ENCODING_PAIRED};
+    t->encoding = encodings[fuzz_below(r, 4)];
     t->tile_n = t->tile_k = 0;
     switch (t->encoding) {
     case EK_ENCODING_INTERLEAVED:
@@ -392,6 +394,10 @@ static void change_encoding(model *m, fuzz_random *r)
         t->tile_k = (uint8_t)(1 + fuzz_below(r, EK_FORMAT_MAX_GAP_BITS));
         store_sparse(m, t, r);
         return;
+    case EK_ENCODING_PAIRED:
+        m->p->header.required_features |= EK_FEATURE_PAIRED_WEIGHTS;
+        t->tile_n = t->tile_k = EK_PAIRED_TILE;
+        break;
     default: break;
     }
     t->offset = UINT32_MAX;
@@ -875,11 +881,11 @@ static void fit_raw_tables(model *m, fuzz_random *r)
     }
 }
 
-/* Whether the tiles of INTERLEAVED weights can be counted. */
+/* Whether the tiles of INTERLEAVED or PAIRED weights can be counted. */
 static int has_tiles(const model *m, const ek_tensor_record *t)
 {
-    return t->encoding == EK_ENCODING_INTERLEAVED && dims_of(m, t) != NULL && t->rank >= 2 &&
-           elements_of(m, t) != 0 && t->tile_n != 0 && t->tile_k != 0;
+    return (t->encoding == EK_ENCODING_INTERLEAVED || t->encoding == EK_ENCODING_PAIRED) &&
+           dims_of(m, t) != NULL && t->rank >= 2 && elements_of(m, t) != 0 && t->tile_n != 0 && t->tile_k != 0;
 }
 
 /* Zeros behind the last channel and the last depth of INTERLEAVED weights. */
@@ -893,6 +899,25 @@ static void clear_filling(const model *m, const ek_tensor_record *t)
         const uint64_t tile = i / (tn * tk), row = tile / tiles_k * tn + i / tk % tn;
         if (row >= n || tile % tiles_k * tk + i % tk >= k)
             data[i] = 0;
+    }
+}
+
+/* Small numbers, so that no sum is too large, and zeros as above. */
+static void pair_weights(const model *m, const ek_tensor_record *t)
+{
+    const uint32_t *d = dims_of(m, t);
+    const uint32_t n = d[0], k = (uint32_t)(elements_of(m, t) / n), tiles_k = (k + 3) / 4;
+    uint8_t *data = m->p->section[EK_SECTION_WEIGHTS].data + t->offset;
+    for (uint32_t i = 0; i < t->bytes / 2; i++) {
+        const uint32_t tile = i / 8, row = tile / tiles_k * 4 + (i & 2);
+        const uint32_t column = tile % tiles_k * 4 + (i >> 2 & 1) + (i & 1) * 2;
+        int8_t odd = (int8_t)data[2 * i + 1] % 100, even = (int8_t)data[2 * i];
+        if (row + 1 >= n || column >= k)
+            odd = 0;
+        if (row >= n || column >= k)
+            even = 0;
+        data[2 * i] = (uint8_t)even;
+        data[2 * i + 1] = (uint8_t)(odd - (even < 0));
     }
 }
 
@@ -919,8 +944,12 @@ static void fit_sizes(model *m, fuzz_random *r)
         }
         if ((uint64_t)t->offset + bytes > s->size && bytes < MAX_BYTES / 8)
             t->offset = grow_weights(m->p, (uint32_t)bytes, r);
-        if (tiled && t->offset <= s->size && t->bytes <= s->size - t->offset)
+        if (!tiled || t->offset > s->size || t->bytes > s->size - t->offset)
+            continue;
+        if (t->encoding == EK_ENCODING_INTERLEAVED)
             clear_filling(m, t);
+        else if (fuzz_below(r, 8) != 0)
+            pair_weights(m, t);
     }
 }
 
