@@ -97,47 +97,49 @@ void ek_mve_singles(gemm_job *job);
 
 /* r0 is the job, from here on in r11; q4 zero point, q6 lo, q7 hi, all in 16 bits, q5 offsets. r9
  * is where to go on behind a block's first step: to 4, or into the round that ends at 3, so that
- * only whole rounds follow. */
-#define BEGIN(step_bytes)           \
-    "    push {r4-r11, lr}\n"       \
-    "    vpush {d8-d15}\n"          \
-    "    mov r11, r0\n"             \
-    "    ldr r0, [r11, #72]\n"      \
-    "    ldrd r1, r2, [r11, #76]\n" \
-    "    vdup.16 q4, r0\n"          \
-    "    vdup.16 q6, r1\n"          \
-    "    vdup.16 q7, r2\n"          \
-    "    add r0, r11, #84\n"        \
-    "    vldrh.16 q5, [r0]\n"       \
-    "    adr.w r9, 4f\n"            \
-    "    ldr r0, [r11, #68]\n"      \
-    "    subs r0, #2\n"             \
-    "    blt 9f\n"                  \
-    "    adr.w r9, 3f\n"            \
-    "    lsrs r1, r0, #3\n"         \
-    "    adds r1, #1\n"             \
-    "    str r1, [r11, #24]\n"      \
-    "    and r0, r0, #7\n"          \
-    "    adds r0, #1\n"             \
+ * only whole rounds follow.
+ *
+ *     0 a turn, 1 or 8 a block, 2 a round, 3 its end, 4 the block's outputs */
+#define BEGIN(step_bytes)            \
+    "    push {r4-r11, lr}\n"        \
+    "    vpush {d8-d15}\n"           \
+    "    mov r11, r0\n"              \
+    "    ldr r0, [r11, #72]\n"       \
+    "    ldrd r1, r2, [r11, #76]\n"  \
+    "    vdup.16 q4, r0\n"           \
+    "    vdup.16 q6, r1\n"           \
+    "    vdup.16 q7, r2\n"           \
+    "    add r0, r11, #84\n"         \
+    "    vldrh.16 q5, [r0]\n"        \
+    "    adr.w r9, 4f\n"             \
+    "    ldr r0, [r11, #68]\n"       \
+    "    subs r0, #2\n"              \
+    "    blt 9f\n"                   \
+    "    adr.w r9, 3f\n"             \
+    "    lsrs r1, r0, #3\n"          \
+    "    adds r1, #1\n"              \
+    "    str r1, [r11, #24]\n"       \
+    "    and r0, r0, #7\n"           \
+    "    adds r0, #1\n"              \
     "    movs r1, #" step_bytes "\n" \
-    "    mls r9, r0, r1, r9\n"      \
+    "    mls r9, r0, r1, r9\n"       \
     "9:  orr r9, r9, #1\n"
 
 /* A turn begins: r0 start, r1 x0, r2 multiplier, r3 x1, r4 y, r5 weights, r6 blocks, r7 rounds.
  * `more` prepares r3. */
-#define TURN(more)                                 \
-    "0:  add r7, r11, #28\n"                       \
-    "    ldm r7, {r0, r1, r2, r3, r4, r5, r6}\n"   \
-    "    stm r11, {r0, r1, r2, r3, r4, r6}\n"      \
+#define TURN(more)                               \
+    "0:  add r7, r11, #28\n"                     \
+    "    ldm r7, {r0, r1, r2, r3, r4, r5, r6}\n" \
+    "    stm r11, {r0, r1, r2, r3, r4, r6}\n"    \
     "    ldr r7, [r11, #24]\n" more
 
 /* All products of a block. */
-#define BLOCK(step)           \
-    "1:\n" step("")           \
-    "    bx r9\n"             \
-    "2:\n" EIGHT(step("a"))   \
-    "3:  subs r7, #1\n"       \
-    "    bne.w 2b\n"          \
+#define BLOCK(step)                    \
+    "1:\n" step("")                    \
+    "    bx r9\n"                      \
+    "2:\n" EIGHT(step("a"))            \
+    "3:  subs r7, #1\n"                \
+    "    bne.w 2b\n"                   \
     "4:  vmov q0[2], q0[0], r0, r4\n"  \
     "    vmov q1[2], q1[0], r8, r12\n" \
     "    vmov q0[3], q0[1], r2, r6\n"  \

@@ -72,53 +72,53 @@ void ek_mve_depthwise_row(outputs_job *job);
     "    pop {r4-r11, pc}\n"
 
 /* The next channel: r0 weights, r5 x, r7 y, r1 start, r10 multiplier. */
-#define CHANNEL(weights)                   \
-    "1:  ldm r11, {r0, r2, r4, r5, r7}\n"  \
-    weights                                \
-    "    adds r0, #4\n"                    \
-    "    ldr r1, [r2], #4\n"               \
-    "    ldr r10, [r4], #4\n"              \
-    "    add r6, r5, #4\n"                 \
-    "    add r8, r7, #1\n"                 \
+#define CHANNEL(weights)                  \
+    "1:  ldm r11, {r0, r2, r4, r5, r7}\n" \
+    weights                               \
+    "    adds r0, #4\n"                   \
+    "    ldr r1, [r2], #4\n"              \
+    "    ldr r10, [r4], #4\n"             \
+    "    add r6, r5, #4\n"                \
+    "    add r8, r7, #1\n"                \
     "    stm r11, {r0, r2, r4, r6, r8}\n"
 
 /* Sums in r0, r2, r4, r6 to outputs in `q`. */
-#define REQUANTIZE(q)                                  \
-    "    vmov " q "[2], " q "[0], r0, r4\n"            \
-    "    vmov " q "[3], " q "[1], r2, r6\n"            \
-    "    vadd.i32 " q ", " q ", r1\n"                  \
-    "    vcvt.f32.s32 " q ", " q "\n"                  \
-    "    vmul.f32 " q ", " q ", r10\n"                 \
-    "    vcvtn.s32.f32 " q ", " q "\n"                 \
+#define REQUANTIZE(q)                       \
+    "    vmov " q "[2], " q "[0], r0, r4\n" \
+    "    vmov " q "[3], " q "[1], r2, r6\n" \
+    "    vadd.i32 " q ", " q ", r1\n"       \
+    "    vcvt.f32.s32 " q ", " q "\n"       \
+    "    vmul.f32 " q ", " q ", r10\n"      \
+    "    vcvtn.s32.f32 " q ", " q "\n"      \
     "    vqadd.s32 " q ", " q ", r12\n"
 
 /* q0 to q3 are the weights of the outputs (0, 0), (0, 1), (1, 0) and (1, 1). An odd column is
  * computed together with the one before once more. */
-#define PAIRS(clamp)                        \
-    BEGIN                                   \
+#define PAIRS(clamp)                         \
+    BEGIN                                    \
     CHANNEL("    add.w r6, r0, r9, lsr #1\n" \
-            "    vldrw.32 q1, [r0, q5]\n"   \
-            "    vldrw.32 q0, [r6, q5]\n"   \
-            "    vshl.i32 q3, q1, #8\n"     \
-            "    vshl.i32 q2, q0, #8\n")    \
-    "    ldrd lr, r8, [r11, #24]\n"         \
-    "2:  vldrw.32 q4, [r5, q5]\n"           \
-    "    vmladav.s8 r0, q4, q0\n"           \
-    "    add r5, r9\n"                      \
-    "    vmladav.s8 r2, q4, q1\n"           \
-    "    vmladav.s8 r4, q4, q2\n"           \
-    "    vmladav.s8 r6, q4, q3\n"           \
-    REQUANTIZE("q6") clamp                  \
-    "    vstrb.32 q6, [r7, q7]\n"           \
-    "    add r7, r3\n"                      \
-    "    le lr, 2b\n"                       \
-    "    cmp r8, #0\n"                      \
-    "    beq 3f\n"                          \
-    "    sub r5, r5, r9, lsr #1\n"          \
-    "    sub r7, r7, r3, lsr #1\n"          \
-    "    mov r8, #0\n"                      \
-    "    mov lr, #1\n"                      \
-    "    b 2b\n"                            \
+            "    vldrw.32 q1, [r0, q5]\n"    \
+            "    vldrw.32 q0, [r6, q5]\n"    \
+            "    vshl.i32 q3, q1, #8\n"      \
+            "    vshl.i32 q2, q0, #8\n")     \
+    "    ldrd lr, r8, [r11, #24]\n"          \
+    "2:  vldrw.32 q4, [r5, q5]\n"            \
+    "    vmladav.s8 r0, q4, q0\n"            \
+    "    add r5, r9\n"                       \
+    "    vmladav.s8 r2, q4, q1\n"            \
+    "    vmladav.s8 r4, q4, q2\n"            \
+    "    vmladav.s8 r6, q4, q3\n"            \
+    REQUANTIZE("q6") clamp                   \
+    "    vstrb.32 q6, [r7, q7]\n"            \
+    "    add r7, r3\n"                       \
+    "    le lr, 2b\n"                        \
+    "    cmp r8, #0\n"                       \
+    "    beq 3f\n"                           \
+    "    sub r5, r5, r9, lsr #1\n"           \
+    "    sub r7, r7, r3, lsr #1\n"           \
+    "    mov r8, #0\n"                       \
+    "    mov lr, #1\n"                       \
+    "    b 2b\n"                             \
     "3:\n" END
 
 EK_MVE_FUNCTION("ek_mve_depthwise_pairs",
@@ -265,13 +265,13 @@ static void interleave_weights(const part *part)
 {
     const int32_t c = part->p->out.c;
     const int8_t *tap = part->p->weights.data + part->channel;
-    memset(part->weights, 0, (size_t)part->plane);
+    ek_mve_fill(part->weights, 0, part->plane);
     for (int32_t kw = 0; kw < TAPS; kw++, tap += c) {
         const lines from = {{tap, tap + TAPS * c, tap + 2 * TAPS * c, part->zeros},
                             {GROUP, GROUP, GROUP, 0}};
         interleave_run(part->weights + (kw + 1) * part->plane, &from, part->channels);
     }
-    memset(part->weights + (PLANES - 1) * part->plane, 0, (size_t)part->plane);
+    ek_mve_fill(part->weights + (PLANES - 1) * part->plane, 0, part->plane);
 }
 
 /* The columns under `count` outputs of `rows` rows from (oh, col) on; `image` is at the first

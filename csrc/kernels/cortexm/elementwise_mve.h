@@ -27,31 +27,31 @@ typedef void (*ek_mve_pair_fn)(const int8_t *a, const int8_t *b, int8_t *y,
 
 /* r0 a, r1 b, r2 y; r4 to r11 the job; q4 lo, q5 hi. Eight values of each, less their zero points,
  * in q0 and q1. */
-#define EK_MVE_PAIRS_BEGIN                                    \
-    "    push {r4-r11, lr}\n"                                 \
-    "    vpush {d8-d11}\n"                                    \
-    "    ldm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n"        \
-    "    vdup.16 q4, r10\n"                                   \
-    "    vdup.16 q5, r11\n"                                   \
-    "    dls lr, r4\n"                                        \
-    "1:  vldrb.s16 q0, [r0], #8\n"                            \
-    "    vldrb.s16 q1, [r1], #8\n"                            \
-    "    vsub.i16 q0, q0, r5\n"                               \
+#define EK_MVE_PAIRS_BEGIN                             \
+    "    push {r4-r11, lr}\n"                          \
+    "    vpush {d8-d11}\n"                             \
+    "    ldm r3, {r4, r5, r6, r7, r8, r9, r10, r11}\n" \
+    "    vdup.16 q4, r10\n"                            \
+    "    vdup.16 q5, r11\n"                            \
+    "    dls lr, r4\n"                                 \
+    "1:  vldrb.s16 q0, [r0], #8\n"                     \
+    "    vldrb.s16 q1, [r1], #8\n"                     \
+    "    vsub.i16 q0, q0, r5\n"                        \
     "    vsub.i16 q1, q1, r6\n"
 
 /* Eight outputs from real values in q0, the even ones, and q2. They are rounded and saturated, to
  * 16 bits at first. */
-#define EK_MVE_PAIRS_END            \
-    "    vcvtn.s32.f32 q0, q0\n"    \
-    "    vcvtn.s32.f32 q2, q2\n"    \
-    "    vqmovnb.s32 q0, q0\n"      \
-    "    vqmovnt.s32 q0, q2\n"      \
-    "    vqadd.s16 q0, q0, r9\n"    \
-    "    vmax.s16 q0, q0, q4\n"     \
-    "    vmin.s16 q0, q0, q5\n"     \
-    "    vstrb.16 q0, [r2], #8\n"   \
-    "    le lr, 1b\n"               \
-    "    vpop {d8-d11}\n"           \
+#define EK_MVE_PAIRS_END          \
+    "    vcvtn.s32.f32 q0, q0\n"  \
+    "    vcvtn.s32.f32 q2, q2\n"  \
+    "    vqmovnb.s32 q0, q0\n"    \
+    "    vqmovnt.s32 q0, q2\n"    \
+    "    vqadd.s16 q0, q0, r9\n"  \
+    "    vmax.s16 q0, q0, q4\n"   \
+    "    vmin.s16 q0, q0, q5\n"   \
+    "    vstrb.16 q0, [r2], #8\n" \
+    "    le lr, 1b\n"             \
+    "    vpop {d8-d11}\n"         \
     "    pop {r4-r11, pc}\n"
 
 /* `count` values of an operand from its i-th on, with some behind them that do not matter: in
