@@ -15,7 +15,7 @@ FILES = sorted(FOLDER.glob("*.ekm"))
 
 
 def test_there_are_golden_files_of_every_encoding() -> None:
-    assert {path.stem.rpartition("_")[2] for path in FILES} >= {"dense", "sparse", "interleaved"}
+    assert {path.stem.rpartition("_")[2] for path in FILES} >= {"dense", "sparse", "interleaved", "paired"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -41,6 +41,7 @@ PACKINGS = {
     "dense": Packing(sparse_below=0),
     "sparse": Packing(sparse_below=2),
     "interleaved": Packing(tile=(4, 4), sparse_below=0),
+    "paired": Packing(paired=True, sparse_below=0),
 }
 
 
