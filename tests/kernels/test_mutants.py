@@ -117,7 +117,7 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
     def on(*stems: str) -> tuple[str, ...]:
         return tuple(f"{s}_{isa}" for s in stems)
 
-    rounded = on("conv2d", "depthwise", "matmul", "add", "mul", "prelu", "average_pool", "quantize")
+    rounded = on("conv2d", "depthwise", "matmul", "add", "mul", "prelu", "layer_norm", "average_pool", "quantize")
     magic = f"{prefix}_set1_ps(12582912.0f)"
     return [
         Mutant("fused multiply-add in requantization", header, scaled,
@@ -180,13 +180,14 @@ VECTOR = [
 TOP = "return _mm512_cvtps_epi32(_mm512_castsi512_ps(limited));"
 MATMUL512 = ("matmul_avx512vnni",)
 SOFTMAX512 = ("softmax_avx512vbmi",)
+NORM512 = ("layer_norm_avx512vnni",)
 TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);"
 CONV512 = ("conv2d_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
-PACKED512 = (*VNNI512, "add_avx512vnni", "mul_avx512vnni")
+PACKED512 = (*VNNI512, "add_avx512vnni", "mul_avx512vnni", "layer_norm_avx512vnni")
 ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
-ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("prelu", "layer_norm", "average_pool", "quantize"))
+ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("prelu", "average_pool", "quantize"))
 AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", ROUND512,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
@@ -208,7 +209,7 @@ AVX512VNNI = [
     Mutant("dropped tail", "x86/vector.h", "(1 << count) - 1);", "((1 << count) - 1) >> 1);",
            ("quantize_avx512vnni", "dequantize_avx512vnni", "average_pool_avx512vnni")),
     Mutant("whole vectors", "x86/vector.h", "count >= LANES ? 0xFFFF : (1 << count) - 1", "count | 0xFFFF",
-           ("prelu_avx512vnni", "dequantize_avx512vnni", "layer_norm_avx512vnni")),
+           ("prelu_avx512vnni", "dequantize_avx512vnni")),
     Mutant("row term left out", "x86/matmul_avx512vnni.c", "factor = -(p->b_zero + 128);", "factor = 0 * p->b_zero;", MATMUL512),
     Mutant("column sums left out", "x86/matmul_avx512vnni.c", "_mm512_set1_epi32(-p->a_zero)", "_mm512_setzero_si512()", MATMUL512),
     Mutant("product of zero points left out", "x86/matmul_avx512vnni.c", "(uint32_t)(p->a_zero * (p->b_zero + 128))", "0u", MATMUL512),
@@ -227,6 +228,14 @@ AVX512VNNI = [
     Mutant("whole blocks of pixels", "x86/quantize_avx512vnni.c", "(count < PIXELS ? count : PIXELS)", "PIXELS", ("quantize_avx512vnni",)),
     Mutant("planes that do not lie side by side", "x86/quantize_avx512vnni.c", " && walk->stride[EK_WALK_IN][last - 1] == 1", "",
            ("quantize_avx512vnni",)),
+    Mutant("squares of one half", "x86/layer_norm_avx512vnni.c", "_mm512_dpwssd_epi32(*squares, high, high)", "*squares", NORM512),
+    Mutant("gains behind the row", "x86/layer_norm_avx512vnni.c", "_mm512_maskz_loadu_ps(mask, p->gain + i)", "_mm512_loadu_ps(p->gain + i)", NORM512),
+    Mutant("gain before the deviation", "x86/layer_norm_avx512vnni.c", "_mm512_mul_ps(normal, _mm512_maskz_loadu_ps(mask, p->gain + i))",
+           "_mm512_mul_ps(_mm512_mul_ps(_mm512_sub_ps(scaled, f->sum), _mm512_maskz_loadu_ps(mask, p->gain + i)), f->k)", NORM512),
+    Mutant("fused multiply-add", "x86/layer_norm_avx512vnni.c",
+           "return ek_round_top(_mm512_add_ps(product, _mm512_maskz_loadu_ps(mask, p->offset + i)), r);",
+           """(void)product; return ek_round_top(_mm512_fmadd_ps(normal, _mm512_maskz_loadu_ps(mask, p->gain + i),
+           _mm512_maskz_loadu_ps(mask, p->offset + i)), r);""", NORM512),
     Mutant("halves of the table changed over", "x86/lut_avx512vbmi.c", "(part ^ 2)", "part", ("lut_avx512vbmi",)),
     Mutant("dropped tail", "x86/lut_avx512vbmi.c", "    if (i < range->ch_end)", "    if (0)", ("lut_avx512vbmi",)),
     Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of layer_norm_sse41.c, layer_norm_avx2.c and layer_norm_avx512vnni.c.
+ * Body of layer_norm_sse41.c and layer_norm_avx2.c.
  */
 #include "../kernels.h"
 #include "../layer_norm.h"
 #include "../window.h"
 #include "vector.h"
+
+#define ROWS 8 /* whose roots and quotients do not wait for each other */
 
 /* The sums of up to 2 * LANES elements and of their squares: below 2^31, see layer_norm.h. */
 static inline void add_to_sums(const int8_t *x, int32_t count, vint *sum, vint *squares)
@@ -44,6 +46,25 @@ static inline void normalize(const ek_layer_norm_params *p, const row_factors *f
     v_store_i8_n(y + i, v_round(v_addf(product, v_loadf_n(p->offset + i, count)), r), r, count);
 }
 
+/* Up to ROWS rows. */
+static void normalize_rows(const ek_layer_norm_params *p, const int8_t *x, int8_t *y,
+                           int32_t rows, const requant *r)
+{
+    const vfloat count = v_setf((float)p->c);
+    int32_t sum[ROWS];
+    float k[ROWS];
+    for (int32_t row = 0; row < rows; row++)
+        k[row] = inverse_deviation(p, x + (ptrdiff_t)row * p->c, &sum[row]);
+    for (int32_t row = 0; row < rows; row++, x += p->c, y += p->c) {
+        const row_factors f = {count, v_setf((float)sum[row]), v_setf(k[row])};
+        int32_t i = 0;
+        for (; i + LANES <= p->c; i += LANES)
+            normalize(p, &f, x, y, i, LANES, r);
+        if (i < p->c)
+            normalize(p, &f, x, y, i, p->c - i, r);
+    }
+}
+
 void VECTOR_NAME(ek_layer_norm)(const void *params, const void *const in[], void *out,
                                 void *scratch, const ek_range *range)
 {
@@ -51,15 +72,9 @@ void VECTOR_NAME(ek_layer_norm)(const void *params, const void *const in[], void
     const requant r = requant_init(&p->clamp);
     (void)scratch;
 
-    for (int32_t row = range->row; row < range->row_end; row++) {
-        const int8_t *x = (const int8_t *)in[0] + (ptrdiff_t)row * p->c;
-        int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->c;
-        int32_t sum, i = 0;
-        const float k = inverse_deviation(p, x, &sum);
-        const row_factors f = {v_setf((float)p->c), v_setf((float)sum), v_setf(k)};
-        for (; i + LANES <= p->c; i += LANES)
-            normalize(p, &f, x, y, i, LANES, &r);
-        if (i < p->c)
-            normalize(p, &f, x, y, i, p->c - i, &r);
+    for (int32_t row = range->row; row < range->row_end; row += ROWS) {
+        const ptrdiff_t at = (ptrdiff_t)row * p->c;
+        normalize_rows(p, (const int8_t *)in[0] + at, (int8_t *)out + at,
+                       ek_min(range->row_end - row, ROWS), &r);
     }
 }

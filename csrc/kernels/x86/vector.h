@@ -45,7 +45,6 @@ static inline vint v_madd(vint a, vint b) { return _mm512_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm512_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm512_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm512_mullo_epi32(a, b); }
-static inline int32_t v_sum(vint a) { return _mm512_reduce_add_epi32(a); }
 static inline vfloat v_to_float(vint a) { return _mm512_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx512vnni(a, r); }
 static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
@@ -56,7 +55,6 @@ static inline vfloat v_setf(float a) { return _mm512_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm512_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm512_storeu_ps(y, a); }
 static inline vfloat v_addf(vfloat a, vfloat b) { return _mm512_add_ps(a, b); }
-static inline vfloat v_subf(vfloat a, vfloat b) { return _mm512_sub_ps(a, b); }
 static inline vfloat v_mulf(vfloat a, vfloat b) { return _mm512_mul_ps(a, b); }
 static inline vfloat v_divf(vfloat a, vfloat b) { return _mm512_div_ps(a, b); }
 /* a where the sign bit of `mask` is set, else b. */
