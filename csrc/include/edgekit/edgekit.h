@@ -163,6 +163,8 @@ EK_API ek_status ek_output_info(const ek_model *model, uint32_t index, ek_io_inf
 
 typedef struct ek_instance ek_instance;
 
+/* Callbacks return to the library: no C++ exception or longjmp may leave them. */
+
 /* A task of a parallel loop; `thread` is below the configured thread count and no two tasks that
  * run at the same time have the same. */
 typedef void (*ek_task)(void *argument, uint32_t index, uint32_t thread);
