@@ -355,3 +355,27 @@ def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_
 
     with pytest.raises(AssertionError):
         isolated(work)
+
+
+@pytest.mark.slow
+def test_avxvnni_in_the_encoding_of_avx512(kernels: list[Kernel], tmp_path: Path) -> None:
+    """conv2d_avxvnni gives the scalar kernel's bits where vpdpbusd exists in AVX-512's encoding alone, the prefix left out."""
+    kernel = next((k for k in kernels if k.name == "conv2d_avxvnni"), None)
+    if kernel is None:
+        pytest.skip("not part of this build")
+    if reason := why_not_here("avx512vnni"):
+        pytest.skip(reason)
+    encoded = build(Mutant("", "x86/vnni_avx2.h", "%{vex%} vpdpbusd", "vpdpbusd", ()), kernel, tmp_path)
+    scalar = next(k for k in kernels if k.kind == kernel.kind and k.set == "scalar")
+
+    def work(note):  # type: ignore[no-untyped-def]
+        machine, values, seed = Machine(), 0, 0
+        while values < VALUES:
+            note(f"case {seed}")
+            c = case(kernel.kind, seed)
+            if (got := machine.run(encoded, c)) is not None:
+                compare(encoded, c, got, machine.run(scalar, c))
+                values += c.values
+            seed += 1
+
+    isolated(work)
