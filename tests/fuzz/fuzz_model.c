@@ -18,7 +18,7 @@
 /* Beyond these a run would take too long to be worth it. Now and then as much work is allowed as it
  * takes to be cut into parts for threads. */
 #define MAX_MEMORY (1u << 18)
-#define MAX_WORK 35000u
+#define MAX_WORK 36000u
 #define MAX_RARE_WORK (1u << 20)
 
 static uint64_t executions, ran, statuses[64];
