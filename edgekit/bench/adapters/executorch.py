@@ -40,14 +40,14 @@ def spelled(model: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             for name, array in constants.items():
-                if array.dtype == np.float32:
+                if is_weight(array):
                     self.register_parameter(name, torch.nn.Parameter(torch.tensor(array), requires_grad=False))
 
         def value(self, values: dict[str, Any], name: str) -> Any:
             if name in values:
                 return values[name]
             array = constants[name]
-            return getattr(self, name) if array.dtype == np.float32 else array
+            return getattr(self, name) if is_weight(array) else array.tolist()
 
         def forward(self, *inputs: Any) -> Any:
             values = dict(zip((port.name for port in graph.input), inputs, strict=True))
@@ -58,6 +58,11 @@ def spelled(model: Any) -> Any:
             return values[graph.output[0].name]
 
     return Network().eval()
+
+
+def is_weight(array: np.ndarray) -> bool:
+    """Not a number or a list of sizes, which PyTorch takes as arguments."""
+    return array.dtype == np.float32 and array.ndim > 0
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -92,7 +97,7 @@ def pool(node: Any, operands: list[Any]) -> Any:
 
 
 def clip(node: Any, operands: list[Any]) -> Any:
-    low, high = (float(bound) for bound in operands[1:])
+    low, high = operands[1:]
     return _functional().hardtanh(operands[0], low, high)
 
 
@@ -119,12 +124,12 @@ def concat(node: Any, operands: list[Any]) -> Any:
 
 def split(node: Any, operands: list[Any]) -> Any:
     x, axis = operands[0], attribute(node, "axis", 0)
-    sizes = [int(n) for n in operands[1]] if len(operands) > 1 else x.shape[axis] // len(node.output)
+    sizes = operands[1] if len(operands) > 1 else x.shape[axis] // len(node.output)
     return list(x.split(sizes, axis))
 
 
 def gather(node: Any, operands: list[Any]) -> Any:
-    return operands[0].select(attribute(node, "axis", 0), int(operands[1]))
+    return operands[0].select(attribute(node, "axis", 0), operands[1])
 
 
 HANDLERS: dict[str, Callable[[Any, list[Any]], Any]] = {
@@ -144,7 +149,7 @@ HANDLERS: dict[str, Callable[[Any, list[Any]], Any]] = {
     "MatMul": lambda node, operands: operands[0] @ operands[1],
     "Softmax": softmax,
     "LayerNormalization": layer_norm,
-    "Reshape": lambda node, operands: operands[0].reshape([int(n) for n in operands[1]]),
+    "Reshape": lambda node, operands: operands[0].reshape(operands[1]),
     "Transpose": lambda node, operands: operands[0].permute(attribute(node, "perm", None)),
     "Split": split,
     "Gather": gather,
