@@ -21,6 +21,8 @@ from edgekit.plan import plan
 from edgekit.sources import source_root
 from tests.support import Build, quant
 
+pytestmark = pytest.mark.slow
+
 BOARDS = {"rpi4": "neon", "rpi5": "neon_dotprod", "rpi2-armv7": "neon"}
 
 # image and channels, output channels, kernel, stride, pad
