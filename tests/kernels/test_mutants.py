@@ -202,6 +202,7 @@ AVX512VNNI = [
            "_mm512_fmadd_ps(v->a_multiplier, a.q[q],", ("add_avx512vnni",)),
     Mutant("multipliers in another order", "x86/mul_avx512vnni.c", "_mm512_mul_ps(_mm512_mul_ps(a.q[q], b.q[q]), v->multiplier)",
            "_mm512_mul_ps(a.q[q], _mm512_mul_ps(b.q[q], v->multiplier))", ("mul_avx512vnni",)),
+    Mutant("factors of the first row for all", "x86/mul_avx512vnni.c", " && shape->b_stride[0] == 0", "", ("mul_avx512vnni",)),
     Mutant("another zero point", "x86/elementwise_avx512vnni.h", "+ (float)zero", "+ (float)(zero | 1)", ("add_avx512vnni", "mul_avx512vnni")),
     Mutant("one value for all as many", "x86/elementwise_avx512vnni.h", "    if (stride == 0)", "    if (0)", ("add_avx512vnni", "mul_avx512vnni")),
     Mutant("whole vectors", "x86/elementwise_avx512vnni.h", "count >= BYTES ? ~(__mmask64)0 : ((__mmask64)1 << count) - 1",
