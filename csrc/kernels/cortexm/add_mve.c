@@ -8,7 +8,7 @@
 void ek_mve_add(const int8_t *a, const int8_t *b, int8_t *y, const ek_mve_pair_job *job);
 
 /* Two products, each rounded, and their sum: no multiply-add. */
-EK_MVE_FUNCTION("ek_mve_add",
+EK_ASM_FUNCTION("ek_mve_add",
                 EK_MVE_PAIRS_BEGIN
                 "    vmovlt.s16 q2, q0\n"
                 "    vmovlb.s16 q0, q0\n"

@@ -92,7 +92,7 @@ void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, blocks_job *job, i
     STEP("ldrh lr, [r1], #2")                                                        \
     "4:  ldr r2, [sp, #12]\n"
 
-EK_DSP_FUNCTION("ek_dsp_sums", SUMS
+EK_ASM_FUNCTION("ek_dsp_sums", SUMS
                 "    adds r2, #4\n"
                 "    stm r2, {r4-r11}\n"
                 "    add sp, #20\n"
@@ -105,7 +105,7 @@ EK_DSP_FUNCTION("ek_dsp_sums", SUMS
     "    add r2, r2, r3\n"
 
 /* r2 y, r3 the step, r12 the zero point, s2 s3 multipliers */
-EK_DSP_FUNCTION("ek_dsp_outputs", SUMS
+EK_ASM_FUNCTION("ek_dsp_outputs", SUMS
                 "    ldr r3, [r2, #4]\n"
                 "    vldm r3!, {s2, s3}\n"
                 "    str r3, [r2, #4]\n"

@@ -177,7 +177,7 @@ void ek_mve_singles(gemm_job *job);
     "    vpop {d8-d15}\n"           \
     "    pop {r4-r11, pc}\n"
 
-EK_MVE_FUNCTION("ek_mve_pairs",
+EK_ASM_FUNCTION("ek_mve_pairs",
                 BEGIN(PAIR_STEP_BYTES) TURN("") BLOCK(PAIR_STEP)
                 "    ldm r11, {r0, r1, r2, r3, r4, r6, r7}\n"
                 "    vldrw.32 q2, [r0], #16\n"
@@ -190,7 +190,7 @@ EK_MVE_FUNCTION("ek_mve_pairs",
                 "    vmul.f32 q1, q1, q3\n"
                 OUTPUTS("4", "1") END("    add r3, r1\n"));
 
-EK_MVE_FUNCTION("ek_mve_singles",
+EK_ASM_FUNCTION("ek_mve_singles",
                 BEGIN(SINGLE_STEP_BYTES) TURN("8:  add r3, r5\n") BLOCK(SINGLE_STEP)
                 "    mov r5, r3\n"
                 "    ldm r11, {r0, r1, r2, r3, r4, r6, r7}\n"
@@ -372,7 +372,7 @@ typedef struct runs_job {
 
 void ek_mve_copy_runs(const runs_job *job);
 
-EK_MVE_FUNCTION("ek_mve_copy_runs",
+EK_ASM_FUNCTION("ek_mve_copy_runs",
                 "    push {r4-r11, lr}\n"
                 "    ldm r0, {r1, r2, r3, r4, r5, r6, r7, r8, r9}\n"
                 "1:  mov r0, r4\n"

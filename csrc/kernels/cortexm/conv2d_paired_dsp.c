@@ -87,7 +87,7 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
 
 /* Sixteen steps a turn. The first turn begins in the middle where they are no multiple of that, with x and
  * weights as many steps lower; s3 is where, s11 how many bytes. */
-EK_DSP_FUNCTION("ek_dsp_paired_2", ENTER
+EK_ASM_FUNCTION("ek_dsp_paired_2", ENTER
                 "    rsb r4, r3, #0\n"
                 "    and r4, r4, #15\n"
                 "    add r5, r0, r3, lsl #3\n"
@@ -157,7 +157,7 @@ EK_DSP_FUNCTION("ek_dsp_paired_2", ENTER
                 "    bne 1b\n"
                 "    pop {r4-r11, pc}\n");
 
-EK_DSP_FUNCTION("ek_dsp_paired_1", ENTER
+EK_ASM_FUNCTION("ek_dsp_paired_1", ENTER
                 "    bic r4, r3, #7\n"
                 "    add lr, r0, r4, lsl #2\n"
                 "    add r12, r0, r3, lsl #2\n"
@@ -215,7 +215,7 @@ void ek_dsp_widen_2(const int8_t *a, const int8_t *b, uint32_t *x, int32_t quads
     "    sxtb16 r9, r5, ror #8\n"     \
     "    stm r2!, {r6-r9}\n"
 
-EK_DSP_FUNCTION("ek_dsp_widen_2",
+EK_ASM_FUNCTION("ek_dsp_widen_2",
                 "    push {r4-r9, lr}\n"
                 "    lsrs r3, r3, #1\n" /* an odd quad first */
                 "    bcc 1f\n" WIDEN_2

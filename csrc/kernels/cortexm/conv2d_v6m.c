@@ -38,7 +38,7 @@ void ek_v6m_dots(const int8_t *rows, ptrdiff_t stride, const int8_t *row, dots_j
     PRODUCT("r4", "r11")       \
     "    adds r5, #1\n"
 
-EK_V6M_FUNCTION("ek_v6m_dots", EK_V6M_ENTER
+EK_ASM_FUNCTION("ek_v6m_dots", EK_V6M_ENTER
                 "    push {r3}\n"
                 "    ldr r5, [r3, #4]\n"
                 "    mov r12, r5\n"

@@ -121,11 +121,11 @@ void ek_mve_depthwise_row(outputs_job *job);
     "    b 2b\n"                             \
     "3:\n" END
 
-EK_MVE_FUNCTION("ek_mve_depthwise_pairs",
+EK_ASM_FUNCTION("ek_mve_depthwise_pairs",
                 PAIRS("    vqmovnb.s32 q6, q6\n"
                       "    vqmovnb.s16 q6, q6\n"));
 
-EK_MVE_FUNCTION("ek_mve_depthwise_pairs_clamped",
+EK_ASM_FUNCTION("ek_mve_depthwise_pairs_clamped",
                 PAIRS("    ldrd r0, r2, [r11, #44]\n"
                       "    vdup.32 q4, r0\n"
                       "    vmax.s32 q6, q6, q4\n"
@@ -133,7 +133,7 @@ EK_MVE_FUNCTION("ek_mve_depthwise_pairs_clamped",
                       "    vmin.s32 q6, q6, q4\n"));
 
 /* q0 weights, q1 lo, q2 hi; q5 and q6 find the vectors of two outputs, x_step that of the third. */
-EK_MVE_FUNCTION("ek_mve_depthwise_row",
+EK_ASM_FUNCTION("ek_mve_depthwise_row",
                 BEGIN
                 "    ldrd r0, r2, [r11, #44]\n"
                 "    vdup.32 q1, r0\n"

@@ -177,10 +177,10 @@ void ek_dsp_depthwise_2(const lines_job *job, const line_weights *weights);
     "    bne 2b\n"                                        \
     "    pop {r4-r11, pc}\n"
 
-EK_DSP_FUNCTION("ek_dsp_depthwise_1", LINES_BEGIN
+EK_ASM_FUNCTION("ek_dsp_depthwise_1", LINES_BEGIN
                 LINE_1("r0", "r4", "r5") LINE_1("r1", "r6", "r7") LINE_1("r2", "r8", "r9")
                 LINES_END);
-EK_DSP_FUNCTION("ek_dsp_depthwise_2", LINES_BEGIN
+EK_ASM_FUNCTION("ek_dsp_depthwise_2", LINES_BEGIN
                 LINE_2("r0", "r4", "r5") LINE_2("r1", "r6", "r7") LINE_2("r2", "r8", "r9")
                 LINES_END);
 

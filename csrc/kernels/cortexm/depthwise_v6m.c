@@ -83,7 +83,7 @@ void ek_v6m_taps_2(const taps_job *job);
     TAP(w2, "2", "4", "6", "8")
 
 #define TAPS_FUNCTION(name, LINE, step)                          \
-    EK_V6M_FUNCTION(name, EK_V6M_ENTER                           \
+    EK_ASM_FUNCTION(name, EK_V6M_ENTER                           \
                     "    ldr r1, [r0, #4]\n"                     \
                     "    mov r8, r1\n"                           \
                     "    ldr r2, [r0, #8]\n"                     \

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../requant.h"
+#include "assembly.h"
 
 /* Bytes 0 and 2, or 1 and 3, of a word as two int16. */
 static inline uint32_t ek_dsp_even(uint32_t x)
@@ -66,20 +67,6 @@ static inline uint32_t ek_dsp_load(const int8_t *x)
     memcpy(&word, x, sizeof word);
     return word;
 }
-
-/* A function of assembly: EK_DSP_FUNCTION("name" BODY). Where registers are that scarce, compilers keep
- * sums in memory. */
-#define EK_DSP_FUNCTION(name, body)                         \
-    __asm__("    .syntax unified\n"                         \
-            "    .thumb\n"                                  \
-            "    .section .text." name ", \"ax\", %progbits\n" \
-            "    .align 2\n"                                \
-            "    .global " name "\n"                        \
-            "    .hidden " name "\n"                        \
-            "    .thumb_func\n"                             \
-            "    .type " name ", %function\n" name ":\n" body \
-            "    .size " name ", . - " name "\n"            \
-            "    .text\n")
 
 /* Two sums a, b and their multipliers ma, mb to two int8 results, with the zero point in `zero`; see
  * ek_dsp_requantize. Uses s0 and s1. */

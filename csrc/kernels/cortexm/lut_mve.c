@@ -8,7 +8,7 @@
 void ek_mve_look_up(const int8_t *x, int8_t *y, const int8_t *table, int32_t count);
 
 /* Offsets are unsigned: x + 128 flips a bit. */
-EK_MVE_FUNCTION("ek_mve_look_up",
+EK_ASM_FUNCTION("ek_mve_look_up",
                 "    push {r4, lr}\n"
                 "    movs r4, #128\n"
                 "    vdup.8 q2, r4\n"

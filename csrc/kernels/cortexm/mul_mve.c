@@ -8,7 +8,7 @@
 void ek_mve_mul(const int8_t *a, const int8_t *b, int8_t *y, const ek_mve_pair_job *job);
 
 /* Factors are within 255, their product within 2^16: exact in binary32. */
-EK_MVE_FUNCTION("ek_mve_mul",
+EK_ASM_FUNCTION("ek_mve_mul",
                 EK_MVE_PAIRS_BEGIN
                 "    vmullt.s16 q2, q0, q1\n"
                 "    vmullb.s16 q0, q0, q1\n"

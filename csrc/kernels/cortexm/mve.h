@@ -8,20 +8,7 @@
 #include <arm_mve.h>
 
 #include "../kernel.h"
-
-/* A function of assembly: EK_MVE_FUNCTION("name", BODY). vmladav adds to even core registers alone,
- * of which eight are sums; compilers keep them in memory. */
-#define EK_MVE_FUNCTION(name, body)                            \
-    __asm__("    .syntax unified\n"                            \
-            "    .thumb\n"                                     \
-            "    .section .text." name ", \"ax\", %progbits\n" \
-            "    .align 2\n"                                   \
-            "    .global " name "\n"                           \
-            "    .hidden " name "\n"                           \
-            "    .thumb_func\n"                                \
-            "    .type " name ", %function\n" name ":\n" body  \
-            "    .size " name ", . - " name "\n"               \
-            "    .text\n")
+#include "assembly.h"
 
 /* sat(rne(v) + zero), clamped, as in requant.h but on integers: vcvtn rounds to nearest even and
  * saturates to int32, and the zero point, within int8, is added with saturation. */

@@ -8,19 +8,7 @@
 
 #include "../requant_fixed.h"
 #include "../window.h"
-
-/* A function of assembly: EK_V6M_FUNCTION("name" BODY). */
-#define EK_V6M_FUNCTION(name, body)                         \
-    __asm__("    .syntax unified\n"                         \
-            "    .thumb\n"                                  \
-            "    .section .text." name ", \"ax\", %progbits\n" \
-            "    .align 2\n"                                \
-            "    .global " name "\n"                        \
-            "    .hidden " name "\n"                        \
-            "    .thumb_func\n"                             \
-            "    .type " name ", %function\n" name ":\n" body \
-            "    .size " name ", . - " name "\n"            \
-            "    .text\n")
+#include "assembly.h"
 
 /* Four sums stand in r8 to r11. */
 #define EK_V6M_ENTER         \
