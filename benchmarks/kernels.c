@@ -2,22 +2,23 @@
  *
  * Speed of single kernels on layers of real networks, against this processor's peak.
  *
- *     scons && gcc -O2 -std=gnu11 benchmarks/kernels.c build/host/libedgekit.a -o kernels && ./kernels [LAYER [KERNEL]]
+ *     scons && gcc -O2 -std=gnu11 benchmarks/kernels.c build/host/libedgekit.a -o kernels
+ *     ./kernels [LAYER [KERNEL]]
  *
  * LAYER and KERNEL are parts of names.
  *
  * Each figure is the best of many short rounds, so that other work on the machine disturbs little. Its
- * share is that of the peak of the multiply-add instructions that the kernel's set has: independent
- * chains of vpdpbusd in 512-bit or 256-bit registers, or of pmaddwd and paddd in 256-bit ones, measured in
- * the same run. Kernels that only pass over their input are measured in bytes of output.
+ * share is that of the peak of the multiply-add instructions that the kernel's set has (peaks.h):
+ * vpdpbusd in 512-bit or 256-bit registers, or pmaddwd and paddd in 256-bit ones, measured in the same
+ * run. Kernels that only pass over their input are measured in bytes of output.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../csrc/include/edgekit/edgekit_cpu.h"
 #include "../csrc/kernels/kernel.h"
+#include "peaks.h"
 
 #define ROUND_SECONDS 0.0005
 #define ROUNDS 300
@@ -69,80 +70,19 @@ static const layer layers[] = {
     {"efficientnet dw 5x5 64", DW, 28, 28, 64, 5, 5, 1, 64, 2},
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-#ifdef __x86_64__
-#define PEAK_REPEATS 20000
-
-/* Twelve independent chains of one multiply-add of 16 pairs each. */
-__attribute__((target("avx2"))) static double peak_pairs(void)
-{
-    const double start = now();
-    for (int i = 0; i < PEAK_REPEATS; i++)
-        __asm__ volatile(
-            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11\n"
-            "vpmaddwd %%ymm14, %%ymm15, %%ymm13\n"
-            "vpaddd %%ymm13, %%ymm\\n, %%ymm\\n\n"
-            ".endr" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-            "xmm9", "xmm10", "xmm11", "xmm13");
-    return PEAK_REPEATS * 12.0 * 16.0 / (now() - start);
-}
-
-/* Twelve of one vpdpbusd of 32 products, in AVX-VNNI's encoding. */
-__attribute__((target("avx2"))) static double peak_vnni256(void)
-{
-    const double start = now();
-    for (int i = 0; i < PEAK_REPEATS; i++)
-        __asm__ volatile(
-            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11\n"
-            "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm\\n\n"
-            ".endr" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-            "xmm9", "xmm10", "xmm11");
-    return PEAK_REPEATS * 12.0 * 32.0 / (now() - start);
-}
-
-/* Twelve of one vpdpbusd of 64 products. */
-__attribute__((target("avx512f,avx512vnni"))) static double peak_vnni512(void)
-{
-    const double start = now();
-    for (int i = 0; i < PEAK_REPEATS; i++)
-        __asm__ volatile(
-            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11\n"
-            "vpdpbusd %%zmm14, %%zmm15, %%zmm\\n\n"
-            ".endr" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-            "xmm9", "xmm10", "xmm11");
-    return PEAK_REPEATS * 12.0 * 64.0 / (now() - start);
-}
-#endif
-
-static double best_of(double (*round)(void))
-{
-    double best = 0;
-    for (int i = 0; i < 100; i++) {
-        const double peak = round();
-        best = peak > best ? peak : best;
-    }
-    return best;
-}
-
 /* Multiply-accumulates per second that the set's instructions allow; 0: not known. */
 static double peak_of(uint32_t set)
 {
 #ifdef __x86_64__
     static double pairs, vnni256, vnni512;
     if (set == EK_KERNELS_AVX512VNNI)
-        return vnni512 = vnni512 > 0 ? vnni512 : best_of(peak_vnni512);
+        return vnni512 = vnni512 > 0 ? vnni512 : best_peak(peak_vpdpbusd_zmm);
     if (set == EK_KERNELS_AVXVNNI)
-        return vnni256 = vnni256 > 0 ? vnni256 : best_of(peak_vnni256);
+        return vnni256 = vnni256 > 0 ? vnni256 : best_peak(peak_vpdpbusd_vex);
     if (ek_cpu_kernels() & EK_KERNELS_AVX2)
-        return pairs = pairs > 0 ? pairs : best_of(peak_pairs);
+        return pairs = pairs > 0 ? pairs : best_peak(peak_pmaddwd_ymm);
 #endif
-    (void)best_of, (void)set;
+    (void)set;
     return 0;
 }
 
