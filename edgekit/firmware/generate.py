@@ -16,6 +16,7 @@ from edgekit._version import __version__
 from edgekit.building.targets import Target
 from edgekit.firmware import templates, toolchain
 from edgekit.firmware.boards import linker_script
+from edgekit.firmware.runtime import restrict_lists, runtime_sources, with_headers
 from edgekit.format.schema import Dtype
 from edgekit.kernel_sets import listed_kernels
 from edgekit.program import Program, tensor_bytes
@@ -27,8 +28,6 @@ from edgekit.verify.compare import Digests
 
 _FORMATS = ("EK_FORMAT_FLOAT", "EK_FORMAT_RAW", "EK_FORMAT_INT8")
 _SUPPORT = ("main.c", "selftest.c", "sha256.c", "start.c", "semihosting.c")
-_CORE_WITHOUT_OPERATORS = re.compile(r"(?!op_)\w+\.c")
-_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.M)
 _ALIGN = 64
 
 
@@ -72,56 +71,15 @@ def _write(path: Path, text: str) -> None:
 def _copy_runtime(subject: Subject, folder: Path) -> list[str]:
     """Copies what the model needs and returns the C files to compile, relative to the firmware's folder."""
     csrc = source_root() / "csrc"
-    operators = sorted({op.opcode.name for op in subject.program.ops})
-    kernels = sorted(set(subject.prepared.kernels) - {""})
-    sources = [path for path in sorted((csrc / "core").glob("*.c")) if _CORE_WITHOUT_OPERATORS.fullmatch(path.name)]
-    sources += _defining(csrc / "core", (f"ek_check_{name.lower()}" for name in operators))
-    sources += [csrc / "kernels" / "kernel_list.c"]
-    sources += _defining(csrc / "kernels", (f"ek_{name}" for name in kernels))
+    sources = runtime_sources(subject.program, subject.prepared.kernels)
     support = [csrc / "firmware" / name for name in _SUPPORT]
-    for path in _with_headers([*sources, *support], csrc):
+    for path in with_headers([*sources, *support]):
         if path.parent.name == "firmware":
             _write(folder.parent / path.name, path.read_text(encoding="utf-8").replace('"../core/', '"core/'))
         else:
             _write(folder / path.relative_to(csrc), path.read_text(encoding="utf-8"))
-    _subset(folder / "core" / "operators.def", r"EK_OPERATOR\((\w+),", operators)
-    _subset(folder / "kernels" / "kernels.def", r"EK_KERNEL\(\w+, \w+, (\w+),", kernels)
+    restrict_lists(folder, subject.program, subject.prepared.kernels)
     return [f"edgekit/{path.relative_to(csrc).as_posix()}" for path in sources]
-
-
-def _defining(folder: Path, functions: Iterable[str]) -> list[Path]:
-    """The files below `folder` that define these functions, each once."""
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.c"))}
-    found: dict[Path, None] = {}
-    for name in functions:
-        definition = re.compile(rf"^\w[\w ]*\b{name}\([^;{{]*\)\s*\{{", re.M)
-        instance = re.compile(rf"\b{name.removeprefix('ek_')}\b")
-        path = next((p for p, text in texts.items() if definition.search(text)), None)
-        path = path or next(p for p, text in texts.items() if p.stem in name and instance.search(text))
-        found[path] = None
-    return list(found)
-
-
-def _with_headers(sources: list[Path], csrc: Path) -> list[Path]:
-    """The files and all that they include, directly or not; system headers aside."""
-    waiting, known = list(sources), dict.fromkeys(sources)
-    while waiting:
-        path = waiting.pop()
-        for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
-            places = (path.parent, csrc / "include", csrc)
-            found = next((p for place in places if (p := (place / name).resolve()).is_file()), None)
-            if found is not None and found not in known:
-                known[found] = None
-                waiting.append(found)
-    return list(known)
-
-
-def _subset(path: Path, line: str, names: list[str]) -> None:
-    """Leaves of a list its comment and the lines of these names; conditions are met by the choice."""
-    text = path.read_text(encoding="utf-8")
-    comment = text[: text.index("*/") + 2]
-    entries = [row for row in text.splitlines() if (match := re.match(line, row)) and match[1] in names]
-    _write(path, "\n".join([comment, *entries, ""]))
 
 
 # ---- The model -------------------------------------------------------------------------------------------------
@@ -135,7 +93,6 @@ def output_sizes(program: Program) -> list[int]:
 def _model_h(subject: Subject, stack_bytes: int) -> str:
     program, memory = subject.program, subject.target.memory
     major, minor, _ = __version__.split(".", 2)
-    kernel_sets = {kernel.set.upper() for kernel in listed_kernels() if kernel.name in subject.prepared.kernels} | {"SCALAR"}
     return templates.MODEL_H.substitute(
         name=subject.name,
         target=subject.target.name,
@@ -145,17 +102,25 @@ def _model_h(subject: Subject, stack_bytes: int) -> str:
         sha256=hashlib.sha256(subject.data).hexdigest(),
         model_bytes=len(subject.data),
         memory_bytes=subject.prepared.memory_bytes,
-        kernels=" | ".join(f"EK_KERNELS_{name}" for name in sorted(kernel_sets)),
+        kernels=kernel_sets(subject.prepared.kernels),
         input_count=len(program.inputs),
         output_count=len(program.outputs),
-        outputs_bytes=sum(_aligned(size) for size in output_sizes(program)),
+        outputs_bytes=sum(aligned(size) for size in output_sizes(program)),
         stack_bytes=stack_bytes,
         flash_bytes=memory["flash"].bytes,
         ram_bytes=memory["ram"].bytes,
     )
 
 
-def _aligned(size: int) -> int:
+def kernel_sets(kernels: Iterable[str]) -> str:
+    """The sets of these kernels, as an expression of C; scalar is always one of them."""
+    used = set(kernels)
+    names = {kernel.set.upper() for kernel in listed_kernels() if kernel.name in used} | {"SCALAR"}
+    return " | ".join(f"EK_KERNELS_{name}" for name in sorted(names))
+
+
+def aligned(size: int) -> int:
+    """Bytes that a buffer takes among others."""
     return -(-size // _ALIGN) * _ALIGN
 
 
@@ -164,23 +129,23 @@ def _model_c(subject: Subject) -> str:
     outputs, offset = [], 0
     for name, size in zip(program.outputs, output_sizes(program), strict=True):
         declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"
-        outputs.append(f"    {{{offset}, {size}, {declared}}}, /* {_comment(name)} */")
-        offset += _aligned(size)
-    ports = [f"   input {i}: {_comment(name)}" for i, name in enumerate(program.inputs)]
+        outputs.append(f"    {{{offset}, {size}, {declared}}}, /* {comment(name)} */")
+        offset += aligned(size)
+    ports = [f"   input {i}: {comment(name)}" for i, name in enumerate(program.inputs)]
     return templates.MODEL_C.substitute(
         name=subject.name,
         ports="\n".join(["/* Inputs:", *ports, " */"]),
         outputs="\n".join(outputs),
-        data=_array(subject.data),
+        data=initializers(subject.data),
     )
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """A name that cannot end a comment, nor disturb it."""
     return re.sub(r"[^\w .:;/-]", "?", text).replace("*/", "?/").replace("/*", "/?")
 
 
-def _array(data: bytes) -> str:
+def initializers(data: bytes) -> str:
     """C initializers."""
     return "\n".join("    " + "".join(f"{byte}," for byte in data[i : i + 24]) for i in range(0, len(data), 24))
 
@@ -209,7 +174,7 @@ def _selftest_data(subject: Subject) -> str:
 
 
 def _input(index: int, array: np.ndarray) -> str:
-    return f"_Alignas(8) static const uint8_t input_{index}[] = {{\n{_array(array.tobytes())}\n}};"
+    return f"_Alignas(8) static const uint8_t input_{index}[] = {{\n{initializers(array.tobytes())}\n}};"
 
 
 def _operator_crcs(program: Program, values: Mapping[str, np.ndarray]) -> list[str]:
@@ -219,7 +184,7 @@ def _operator_crcs(program: Program, values: Mapping[str, np.ndarray]) -> list[s
     for op in program.ops:
         name = op.outputs[0]
         crc = zlib.crc32(np.ascontiguousarray(values[name]).tobytes())
-        rows.append(f"    {{{index[name]}, {crc:#010x}}}, /* {op.opcode.name} {_comment(op.name)} */")
+        rows.append(f"    {{{index[name]}, {crc:#010x}}}, /* {op.opcode.name} {comment(op.name)} */")
     return rows
 
 

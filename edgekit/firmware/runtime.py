@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the C runtime that one model needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgekit.program import Program
+from edgekit.sources import source_root
+
+_CORE_WITHOUT_OPERATORS = re.compile(r"(?!op_)\w+\.c")
+_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.M)
+
+
+def runtime_sources(program: Program, kernels: Iterable[str]) -> list[Path]:
+    """The C files below csrc/ to compile for the operators of a model and the kernels that compute it.
+
+    Args:
+        kernels: as `Prepared.kernels`.
+    """
+    csrc = source_root() / "csrc"
+    sources = [path for path in sorted((csrc / "core").glob("*.c")) if _CORE_WITHOUT_OPERATORS.fullmatch(path.name)]
+    sources += _defining(csrc / "core", (f"ek_check_{name.lower()}" for name in _operators(program)))
+    sources += [csrc / "kernels" / "kernel_list.c"]
+    return sources + _defining(csrc / "kernels", (f"ek_{name}" for name in _names(kernels)))
+
+
+def with_headers(sources: Iterable[Path]) -> list[Path]:
+    """The files and all that they include, directly or not; system headers aside."""
+    csrc = source_root() / "csrc"
+    waiting = list(sources)
+    known = dict.fromkeys(waiting)
+    while waiting:
+        path = waiting.pop()
+        for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
+            places = (path.parent, csrc / "include", csrc)
+            found = next((p for place in places if (p := (place / name).resolve()).is_file()), None)
+            if found is not None and found not in known:
+                known[found] = None
+                waiting.append(found)
+    return list(known)
+
+
+def restrict_lists(folder: Path, program: Program, kernels: Iterable[str]) -> None:
+    """Leaves in the lists of a copied runtime the operators of a model and the kernels that compute it."""
+    _subset(folder / "core" / "operators.def", r"EK_OPERATOR\((\w+),", _operators(program))
+    _subset(folder / "kernels" / "kernels.def", r"EK_KERNEL\(\w+, \w+, (\w+),", _names(kernels))
+
+
+def _operators(program: Program) -> list[str]:
+    return sorted({op.opcode.name for op in program.ops})
+
+
+def _names(kernels: Iterable[str]) -> list[str]:
+    return sorted(set(kernels) - {""})
+
+
+def _defining(folder: Path, functions: Iterable[str]) -> list[Path]:
+    """The files below `folder` that define these functions, each once."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.c"))}
+    found: dict[Path, None] = {}
+    for name in functions:
+        definition = re.compile(rf"^\w[\w ]*\b{name}\([^;{{]*\)\s*\{{", re.M)
+        instance = re.compile(rf"\b{name.removeprefix('ek_')}\b")
+        path = next((p for p, text in texts.items() if definition.search(text)), None)
+        path = path or next(p for p, text in texts.items() if p.stem in name and instance.search(text))
+        found[path] = None
+    return list(found)
+
+
+def _subset(path: Path, line: str, names: list[str]) -> None:
+    """Leaves of a list its comment and the lines of these names; conditions are met by the choice."""
+    text = path.read_text(encoding="utf-8")
+    comment = text[: text.index("*/") + 2]
+    entries = [row for row in text.splitlines() if (match := re.match(line, row)) and match[1] in names]
+    path.write_text("\n".join([comment, *entries, ""]), encoding="utf-8")
