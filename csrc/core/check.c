@@ -4,14 +4,16 @@
  * write out of bounds, whatever the checksums are worth. Each record is first held to its own
  * ranges, then to the other records; sizes are compared in 64 bits.
  */
+#include "build.h"
 #include "check.h"
 #include "crc32.h"
 #include "float_state.h"
 #include "operator.h"
 
-#define IMPLEMENTED_FEATURES \
-    ((uint64_t)(EK_FEATURE_INTERLEAVED_WEIGHTS | EK_FEATURE_SPARSE_WEIGHTS | \
-                EK_FEATURE_PAIRED_WEIGHTS | EK_FEATURE_STATE))
+#define IMPLEMENTED_FEATURES                                                 \
+    ((uint64_t)((EK_BUILD_INTERLEAVED ? EK_FEATURE_INTERLEAVED_WEIGHTS : 0) | \
+                (EK_BUILD_SPARSE ? EK_FEATURE_SPARSE_WEIGHTS : 0) |           \
+                (EK_BUILD_PAIRED ? EK_FEATURE_PAIRED_WEIGHTS : 0) | EK_FEATURE_STATE))
 
 static ek_status refuse_at(ek_model *model, const void *record, ek_status status)
 {

@@ -107,7 +107,7 @@ ek_status ek_check_requantization(const ek_model *model, uint32_t start, uint32_
 
 /* One axis of a window. */
 typedef struct axis {
-    uint64_t in, out, kernel, stride, dilation, before, after;
+    uint32_t in, out, kernel, stride, dilation, before, after;
 } axis;
 
 static axis vertical(const ek_window *w, const uint32_t *x, const uint32_t *y)
@@ -120,17 +120,23 @@ static axis horizontal(const ek_window *w, const uint32_t *x, const uint32_t *y)
     return (axis){x[2], y[2], w->kernel_w, w->stride_w, w->dilation_w, w->pad_left, w->pad_right};
 }
 
-/* All fields are below 2^32, kernel and dilation where multiplied below 2^31 and 2^16. */
+static uint64_t padded_length(const axis *a)
+{
+    return (uint64_t)a->in + a->before + a->after;
+}
+
+/* In 32 bits once the padded input is known to fit them: on small processors a division of 64 bits would be a
+ * function of its own. */
 static int axis_fits(const axis *a, int ceil_mode)
 {
     if (a->kernel == 0 || a->stride == 0 || a->dilation == 0)
         return 0;
-    const uint64_t extent = (a->kernel - 1) * a->dilation + 1;
-    const uint64_t padded = a->in + a->before + a->after;
-    if (extent > padded)
+    const uint64_t extent = (uint64_t)(a->kernel - 1) * a->dilation + 1;
+    const uint64_t padded = padded_length(a);
+    if (padded > EK_FORMAT_MAX_PADDED_ELEMENTS || extent > padded)
         return 0;
-    const uint64_t whole = (padded - extent) / a->stride + 1;
-    const uint64_t rest = (padded - extent) % a->stride;
+    const uint32_t room = (uint32_t)(padded - extent);
+    const uint32_t whole = room / a->stride + 1, rest = room % a->stride;
     return a->out == whole || (ceil_mode && rest != 0 && a->out == whole + 1);
 }
 
@@ -139,26 +145,25 @@ int ek_window_fits(const ek_window *window, const uint32_t *x, const uint32_t *y
     const axis v = vertical(window, x, y), h = horizontal(window, x, y);
     if (x[0] != y[0] || !axis_fits(&v, ceil_mode) || !axis_fits(&h, ceil_mode))
         return 0;
-    const uint64_t rows = v.in + v.before + v.after, cols = h.in + h.before + h.after;
-    return rows <= EK_FORMAT_MAX_PADDED_ELEMENTS && cols <= EK_FORMAT_MAX_PADDED_ELEMENTS &&
-           rows * cols <= EK_FORMAT_MAX_PADDED_ELEMENTS / x[3];
+    return padded_length(&v) * padded_length(&h) <= EK_FORMAT_MAX_PADDED_ELEMENTS / x[3];
 }
 
 /* Whether window `o`, which begins in front of the input, has a tap inside. */
-static int reaches_in(const axis *a, uint64_t o)
+static int reaches_in(const axis *a, uint32_t o)
 {
-    const uint64_t missing = a->before - o * a->stride;
-    const uint64_t tap = (missing + a->dilation - 1) / a->dilation;
-    return tap < a->kernel && tap * a->dilation - missing < a->in;
+    const uint32_t missing = a->before - o * a->stride;
+    const uint32_t tap = missing / a->dilation + (missing % a->dilation != 0);
+    return tap < a->kernel && (uint64_t)tap * a->dilation - missing < a->in;
 }
 
+/* The axis fits: its padded input, and with it `last` of a window inside, is below 2^31. */
 static int axis_never_empty(const axis *a)
 {
     /* A window that begins inside has its first tap there. */
-    const uint64_t last = (a->out - 1) * a->stride;
+    const uint64_t last = (uint64_t)(a->out - 1) * a->stride;
     if (last >= a->before + a->in)
         return 0;
-    for (uint64_t o = 0; o < a->out && o * a->stride < a->before; o++)
+    for (uint32_t o = 0; o < a->out && o * a->stride < a->before; o++)
         if (!reaches_in(a, o))
             return 0;
     return 1;

@@ -4,6 +4,7 @@
  * layout of an instance's memory.
  */
 #include "prepare.h"
+#include "build.h"
 #include "instance.h"
 #include "operator.h"
 #include "split.h"
@@ -16,9 +17,9 @@
 #define SETS_WITH_LITTLE_MEMORY \
     (EK_KERNELS_SCALAR | EK_KERNELS_CORTEXM_V6M | EK_KERNELS_CORTEXM_DSP | EK_KERNELS_CORTEXM_MVE)
 
-static uint64_t align_up(uint64_t bytes, uint64_t alignment)
+static uint64_t align_up(uint64_t bytes, uint64_t power_of_two)
 {
-    return (bytes + alignment - 1) / alignment * alignment;
+    return (bytes + power_of_two - 1) & ~(power_of_two - 1);
 }
 
 static int32_t ceil_div(int32_t a, int32_t b)
@@ -381,7 +382,7 @@ static void *reserve(ek_builder *builder, uint64_t bytes)
 static void offset_start(ek_builder *builder, ek_conv_params *p, const ek_kernel *kernel,
                          const ek_stored_weights *stored)
 {
-    if (kernel->x_offset == 0)
+    if (!EK_BUILD_OFFSETS || kernel->x_offset == 0)
         return;
     int32_t *start = reserve(builder, (uint64_t)p->out.c * sizeof *start);
     if (start == NULL)
@@ -418,10 +419,10 @@ static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel 
 {
     const uint64_t depth =
         (uint64_t)p->kernel_h * (uint64_t)p->kernel_w *
-        (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)p->in.c / (uint64_t)p->groups);
+        (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)(p->in.c / p->groups));
     ek_conv_params params = with_weights(p, kernel, stored->data);
     const int direct = reads_stored(kernel, stored, p, &params.weights);
-    if (!direct && kernel->tile_k < 0)
+    if (!direct && (!EK_BUILD_DECODING || kernel->tile_k < 0))
         return 0; /* weights become PAIRED when a file is written or never */
     if (!direct)
         params.weights = with_weights(p, kernel, stored->data).weights;
@@ -517,7 +518,7 @@ static layout plan_layout(const ek_model *model, ek_kernels kernels, uint32_t th
     l.arena = l.steps + align_up(measure.steps_bytes, EK_ALIGN);
     l.state = l.arena + align_up(header->arena_bytes, EK_ALIGN);
     l.scratch = l.state + align_up(header->state_bytes, EK_ALIGN);
-    if (l.scratch_bytes != 0 && threads > (SIZE_MAX / 4) / l.scratch_bytes)
+    if (l.scratch_bytes > SIZE_MAX / 4 / threads)
         return l;
     l.repacked = l.scratch + threads * l.scratch_bytes;
     const uint64_t total = l.repacked + measure.repacked_bytes;
@@ -561,7 +562,7 @@ ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_conf
     if (model == NULL || model->op_count == 0 || config == NULL || memory == NULL)
         return EK_ERROR_ARGUMENT;
     const uint32_t threads = config->threads == 0 ? 1 : config->threads;
-    if (threads > 1 && config->parallel_for == NULL)
+    if (threads > 1 && (!EK_BUILD_THREADS || config->parallel_for == NULL))
         return EK_ERROR_ARGUMENT;
     if ((uintptr_t)memory % EK_ALIGN != 0)
         return EK_ERROR_ALIGNMENT;

@@ -3,6 +3,7 @@
  * Inputs and outputs, and ek_run: a walk over the prepared steps.
  */
 #include "instance.h"
+#include "build.h"
 
 #include <string.h>
 
@@ -167,12 +168,23 @@ static ek_status check_bindings(const ek_instance *instance)
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
+/* Constants in builds without decoding and threads. */
+static int is_tiled(const ek_step *step)
+{
+    return EK_BUILD_DECODING && step->tiled;
+}
+
+static int is_whole(const ek_step *step)
+{
+    return (!EK_BUILD_THREADS || step->parts == 1) && !is_tiled(step);
+}
+
 static ek_step_mode mode_of(const ek_instance *instance, const ek_step *step)
 {
     if (step->kernel == NULL ||
         (step->only_if_bound && instance->formats[step->in_port[0]] != step->format))
         return EK_STEP_NOTHING;
-    return step->parts == 1 && !step->tiled ? EK_STEP_CALL : EK_STEP_PARTS;
+    return is_whole(step) ? EK_STEP_CALL : EK_STEP_PARTS;
 }
 
 /* Gives every step the buffers that are bound now. */
@@ -237,7 +249,7 @@ static void run_tile(const ek_step *step, int32_t index, ek_range range, uint8_t
 
 static void run_range(const ek_step *step, const ek_range *range, uint8_t *scratch)
 {
-    if (!step->tiled) {
+    if (!is_tiled(step)) {
         step->kernel->run(ek_step_params(step), step->in, step->out, scratch, range);
         return;
     }
@@ -260,7 +272,7 @@ static void run_part(void *argument, uint32_t part, uint32_t thread)
 
 static void run_parts(const ek_instance *instance, const ek_step *step)
 {
-    if (step->parts == 1) {
+    if (!EK_BUILD_THREADS || step->parts == 1) {
         run_range(step, &step->whole, instance->scratch);
         return;
     }

@@ -3,6 +3,7 @@
  * The parts of a step: as many as are worth it, cut where the last thread is done first.
  */
 #include "split.h"
+#include "build.h"
 
 /* More parts than threads even out their speeds. */
 #define PARTS_PER_THREAD 4u
@@ -41,7 +42,7 @@ static uint64_t worth_a_part(const ek_kernel *kernel)
 static int32_t useful_parts(const ek_step *step, uint32_t threads, uint64_t work)
 {
     const uint64_t limit = (uint64_t)threads * PARTS_PER_THREAD;
-    const uint64_t parts = threads <= 1 ? 1 : work / worth_a_part(step->kernel);
+    const uint64_t parts = !EK_BUILD_THREADS || threads <= 1 ? 1 : work / worth_a_part(step->kernel);
     return parts <= 1 ? 1 : (int32_t)(parts < limit ? parts : limit);
 }
 
@@ -82,7 +83,7 @@ static cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_
 {
     const ek_range *whole = &step->whole;
     const int32_t blocks = ch_step == 0 ? 1 : ceil_div(whole->ch_end, ch_step);
-    cut best = cut_into(whole, 1, 1, ch_step);
+    cut best = {whole->row_end, whole->col_end, whole->ch_end, 1};
     if (parts == 1)
         return best;
     uint64_t best_time = UINT64_MAX;

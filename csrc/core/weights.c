@@ -3,6 +3,7 @@
  * Encodings of weights: their check and their decoding. docs/FORMAT.md, chapter Weights.
  */
 #include "weights.h"
+#include "build.h"
 #include "check.h"
 
 #include <string.h>
@@ -12,9 +13,20 @@ static int32_t min32(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-static uint64_t round_up(uint64_t value, uint64_t multiple)
+static uint64_t round_up(uint64_t value, uint64_t power_of_two)
 {
-    return (value + multiple - 1) / multiple * multiple;
+    return (value + power_of_two - 1) & ~(power_of_two - 1);
+}
+
+/* Constants in builds without the encoding. */
+static int is_sparse(const ek_stored_weights *w)
+{
+    return EK_BUILD_SPARSE && w->encoding == EK_ENCODING_SPARSE;
+}
+
+static int is_paired(const ek_stored_weights *w)
+{
+    return EK_BUILD_PAIRED && w->encoding == EK_ENCODING_PAIRED;
 }
 
 ek_stored_weights ek_stored(const ek_model *model, const ek_tensor_record *tensor)
@@ -346,9 +358,9 @@ void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count,
     const row_layout to = layout_of(stored->depth, tile_n, tile_k);
     memset(out, 0,
            (size_t)ek_packed_bytes((uint64_t)count, (uint64_t)stored->depth, tile_n, tile_k));
-    if (stored->encoding == EK_ENCODING_SPARSE)
+    if (is_sparse(stored))
         unpack_sparse(stored, row, count, &to, out);
-    else if (stored->encoding == EK_ENCODING_PAIRED)
+    else if (is_paired(stored))
         unpack_paired(stored, row, count, &to, out);
     else
         unpack_matrix(stored, row, count, &to, out);
@@ -360,9 +372,9 @@ int ek_weights_pairs_fit(const ek_stored_weights *stored)
 {
     const uint64_t tops = UINT64_C(0x8080808080808080), ones = UINT64_C(0x0101010101010101);
     uint32_t i = 0;
-    if (stored->encoding == EK_ENCODING_PAIRED)
+    if (is_paired(stored))
         return 0; /* not known: a byte is no weight there */
-    if (stored->encoding == EK_ENCODING_SPARSE)
+    if (is_sparse(stored))
         i = ((const ek_sparse_tile *)(const void *)stored->data)[0].values;
     for (; i < stored->bytes && stored->bytes - i >= 8; i += 8) {
         uint64_t v;
@@ -420,9 +432,9 @@ void ek_offset_start(const ek_stored_weights *stored, const int32_t *start, int3
                      int32_t *out)
 {
     uint32_t *sums = (uint32_t *)out; /* two views of one type: ISO C11, 6.5, paragraph 7 */
-    if (stored->encoding == EK_ENCODING_SPARSE)
+    if (is_sparse(stored))
         sum_sparse_rows(stored, sums);
-    else if (stored->encoding == EK_ENCODING_PAIRED)
+    else if (is_paired(stored))
         sum_paired_rows(stored, sums);
     else
         sum_matrix_rows(stored, sums);
@@ -447,10 +459,11 @@ static int filling_is_zero(const ek_stored_weights *w)
 int ek_weights_are_sound(const ek_model *model, const ek_tensor_record *tensor)
 {
     const ek_stored_weights w = ek_stored(model, tensor);
-    if (w.encoding == EK_ENCODING_SPARSE)
+    if (is_sparse(&w))
         return sparse_is_sound(&w);
-    if (w.encoding == EK_ENCODING_PAIRED)
+    if (is_paired(&w))
         return paired_is_sound(&w);
-    return w.bytes == ek_packed_bytes((uint64_t)w.rows, (uint64_t)w.depth, w.tile_n, w.tile_k) &&
+    return EK_BUILD_INTERLEAVED && w.encoding == EK_ENCODING_INTERLEAVED &&
+           w.bytes == ek_packed_bytes((uint64_t)w.rows, (uint64_t)w.depth, w.tile_n, w.tile_k) &&
            filling_is_zero(&w);
 }
