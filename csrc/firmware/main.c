@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs the model on the self-test's input and says whether every bit is right. What an application does
- * differently: it binds its own input instead of selftest_inputs, leaves out on_op, and calls ek_run as
- * often as it likes.
+ * Runs the model on the self-test's input and says whether every bit is right. application.c is what an
+ * application begins with.
  */
 #include "model.h"
 #include "edgekit/edgekit.h"

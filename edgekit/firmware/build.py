@@ -20,9 +20,11 @@ class Linked:
     """Bytes of a linked image.
 
     Attributes:
-        code_bytes: in flash: program, its constants and initial values; without model and self-test data.
-        model_bytes, selftest_bytes: in flash.
-        flash_bytes: their sum, and what aligns them.
+        code_bytes: in flash: what an application has beside the model: runtime, kernels, start-up code and its
+            `main`, their constants and initial values.
+        model_bytes: in flash.
+        selftest_bytes: in flash: what the self-test adds: its program and data, printing, names of errors.
+        flash_bytes: their sum.
         memory_bytes: in RAM: the runtime's memory.
         data_bytes: in RAM: outputs and other variables.
         stack_bytes: in RAM: reserved for the stack.
@@ -40,12 +42,12 @@ class Linked:
 
 
 def build(folder: Path) -> Path:
-    """Runs `make` and returns the image.
+    """Runs `make` and returns the self-test's image; the application's lies beside it.
 
     Raises:
         EdgekitError: it fails.
     """
-    toolchain.run(["make", "-s", "-j2", "firmware.elf"], folder)
+    toolchain.run(["make", "-s", "-j2"], folder)
     return folder / "firmware.elf"
 
 
@@ -75,29 +77,35 @@ def stack_used(lines: list[str]) -> int:
 
 
 def measure(target: Target, image: Path) -> Linked:
-    """Sizes of sections and symbols."""
+    """Sizes of sections and symbols of the self-test's image and the application's beside it."""
     prefix = toolchain.cpu_command(target)[0].removesuffix("gcc")
-    sections = {
-        match[1]: int(match[2])
-        for match in re.finditer(r"^(\.[\w.]+)\s+(\d+)\s+\d+$", toolchain.run([f"{prefix}size", "-A", image]), re.M)
-    }
+    sections = _sections(prefix, image)
     symbols = {
         match[2]: int(match[1], 16)
         for match in re.finditer(
             r"^[0-9a-f]+ ([0-9a-f]+) \w (\w+)$", toolchain.run([f"{prefix}nm", "-S", image]), re.M
         )
     }
-    flash = sum(sections.get(name, 0) for name in (".text", ".rodata", ".ARM.exidx", ".data"))
+    flash, application = _flash(sections), _flash(_sections(prefix, image.with_name("application.elf")))
     ram = sum(sections.get(name, 0) for name in (".data", ".bss", ".noinit", ".stack"))
-    selftest = sum(size for name, size in symbols.items() if re.match(r"(selftest_(inputs|tensors|digests)|input_\d+)$", name))
     model, memory, stack = symbols["model_bytes"], symbols["memory"], sections[".stack"]
     return Linked(
-        code_bytes=flash - model - selftest,
+        code_bytes=application - model,
         model_bytes=model,
-        selftest_bytes=selftest,
+        selftest_bytes=flash - application,
         flash_bytes=flash,
         memory_bytes=memory,
         data_bytes=ram - memory - stack,
         stack_bytes=stack,
         ram_bytes=ram,
     )
+
+
+def _sections(prefix: str, image: Path) -> dict[str, int]:
+    """Bytes of every section."""
+    listing = toolchain.run([f"{prefix}size", "-A", image])
+    return {match[1]: int(match[2]) for match in re.finditer(r"^(\.[\w.]+)\s+(\d+)\s+\d+$", listing, re.M)}
+
+
+def _flash(sections: dict[str, int]) -> int:
+    return sum(sections.get(name, 0) for name in (".text", ".rodata", ".ARM.exidx", ".data"))

@@ -16,7 +16,7 @@ from edgekit._version import __version__
 from edgekit.building.targets import Target
 from edgekit.firmware import templates, toolchain
 from edgekit.firmware.boards import linker_script
-from edgekit.firmware.runtime import restrict_lists, runtime_sources, with_headers
+from edgekit.firmware.runtime import restrict_build, restrict_lists, runtime_sources, with_headers
 from edgekit.format.schema import Dtype
 from edgekit.kernel_sets import listed_kernels
 from edgekit.program import Program, tensor_bytes
@@ -27,7 +27,9 @@ from edgekit.verify.backends.base import Observation, Sample
 from edgekit.verify.compare import Digests
 
 _FORMATS = ("EK_FORMAT_FLOAT", "EK_FORMAT_RAW", "EK_FORMAT_INT8")
-_SUPPORT = ("main.c", "selftest.c", "sha256.c", "start.c", "semihosting.c")
+_SUPPORT = ("start.c", "semihosting.c")
+_APPLICATION = "application.c"
+_SELFTEST = ("main.c", "selftest.c", "sha256.c")
 _ALIGN = 64
 
 
@@ -57,7 +59,8 @@ def generate(subject: Subject, folder: Path, stack_bytes: int) -> None:
     _write(folder / "model.c", _model_c(subject))
     _write(folder / "selftest_data.c", _selftest_data(subject))
     _write(folder / "board.ld", linker_script(subject.target, stack_bytes))
-    _write(folder / "Makefile", _makefile(subject.target, ["model.c", "selftest_data.c", *_SUPPORT, *sources]))
+    makefile = _makefile(subject.target, ["model.c", *_SUPPORT, *sources], ["selftest_data.c", *_SELFTEST])
+    _write(folder / "Makefile", makefile)
 
 
 def _write(path: Path, text: str) -> None:
@@ -72,22 +75,23 @@ def _copy_runtime(subject: Subject, folder: Path) -> list[str]:
     """Copies what the model needs and returns the C files to compile, relative to the firmware's folder."""
     csrc = source_root() / "csrc"
     sources = runtime_sources(subject.program, subject.prepared.kernels)
-    support = [csrc / "firmware" / name for name in _SUPPORT]
+    support = [csrc / "firmware" / name for name in (*_SUPPORT, _APPLICATION, *_SELFTEST)]
     for path in with_headers([*sources, *support]):
         if path.parent.name == "firmware":
             _write(folder.parent / path.name, path.read_text(encoding="utf-8").replace('"../core/', '"core/'))
         else:
             _write(folder / path.relative_to(csrc), path.read_text(encoding="utf-8"))
     restrict_lists(folder, subject.program, subject.prepared.kernels)
+    restrict_build(folder, subject.program, subject.data, subject.prepared)
     return [f"edgekit/{path.relative_to(csrc).as_posix()}" for path in sources]
 
 
 # ---- The model -------------------------------------------------------------------------------------------------
 
 
-def output_sizes(program: Program) -> list[int]:
-    """Bytes of the model's outputs."""
-    return [tensor_bytes(program.tensors[name]) for name in program.outputs]
+def port_sizes(program: Program, names: Iterable[str]) -> list[int]:
+    """Bytes of inputs or outputs."""
+    return [tensor_bytes(program.tensors[name]) for name in names]
 
 
 def _model_h(subject: Subject, stack_bytes: int) -> str:
@@ -105,7 +109,8 @@ def _model_h(subject: Subject, stack_bytes: int) -> str:
         kernels=kernel_sets(subject.prepared.kernels),
         input_count=len(program.inputs),
         output_count=len(program.outputs),
-        outputs_bytes=sum(aligned(size) for size in output_sizes(program)),
+        inputs_bytes=sum(aligned(size) for size in port_sizes(program, program.inputs)),
+        outputs_bytes=sum(aligned(size) for size in port_sizes(program, program.outputs)),
         stack_bytes=stack_bytes,
         flash_bytes=memory["flash"].bytes,
         ram_bytes=memory["ram"].bytes,
@@ -126,18 +131,22 @@ def aligned(size: int) -> int:
 
 def _model_c(subject: Subject) -> str:
     program = subject.program
-    outputs, offset = [], 0
-    for name, size in zip(program.outputs, output_sizes(program), strict=True):
-        declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"
-        outputs.append(f"    {{{offset}, {size}, {declared}}}, /* {comment(name)} */")
-        offset += aligned(size)
-    ports = [f"   input {i}: {comment(name)}" for i, name in enumerate(program.inputs)]
     return templates.MODEL_C.substitute(
         name=subject.name,
-        ports="\n".join(["/* Inputs:", *ports, " */"]),
-        outputs="\n".join(outputs),
+        inputs=_ports(program, program.inputs),
+        outputs=_ports(program, program.outputs),
         data=initializers(subject.data),
     )
+
+
+def _ports(program: Program, names: list[str]) -> str:
+    """Initializers of `model_port`s that lie one behind the other."""
+    rows, offset = [], 0
+    for name, size in zip(names, port_sizes(program, names), strict=True):
+        declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"
+        rows.append(f"    {{{offset}, {size}, {declared}}}, /* {comment(name)} */")
+        offset += aligned(size)
+    return "\n".join(rows)
 
 
 def comment(text: str) -> str:
@@ -195,7 +204,7 @@ def _digest(hexadecimal: str) -> str:
 # ---- The build -------------------------------------------------------------------------------------------------
 
 
-def _makefile(target: Target, sources: list[str]) -> str:
+def _makefile(target: Target, sources: list[str], selftest: list[str]) -> str:
     gcc, *flags = toolchain.cpu_command(target)
     return templates.MAKEFILE.substitute(
         name="Firmware",
@@ -205,8 +214,8 @@ def _makefile(target: Target, sources: list[str]) -> str:
         cpu_flags=" ".join(flags),
         cflags=" ".join(toolchain.FLAGS),
         ldflags=" ".join(toolchain.LINK_FLAGS),
-        fast="" if target.kernels == ("scalar",) else "cortexm/",
         sources=" \\\n".join(f"    {name}" for name in sources),
+        selftest=" \\\n".join(f"    {name}" for name in selftest),
         emulator=" ".join(target.emulator),
     )
 

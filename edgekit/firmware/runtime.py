@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from edgekit.program import Program
+from edgekit.format.summary import summarize
+from edgekit.kernel_sets import listed_kernels
+from edgekit.program import Accumulate, Program
+from edgekit.serving import Prepared
 from edgekit.sources import source_root
 
 _CORE_WITHOUT_OPERATORS = re.compile(r"(?!op_)\w+\.c")
@@ -76,3 +80,39 @@ def _subset(path: Path, line: str, names: list[str]) -> None:
     comment = text[: text.index("*/") + 2]
     entries = [row for row in text.splitlines() if (match := re.match(line, row)) and match[1] in names]
     path.write_text("\n".join([comment, *entries, ""]), encoding="utf-8")
+
+
+def restrict_build(folder: Path, program: Program, data: bytes, prepared: Prepared) -> None:
+    """Switches off in core/build.h what the model does without. A microcontroller has one thread, and no kernel for
+    it offsets its input.
+
+    Args:
+        data: the file of `program`.
+        prepared: what the runtime says of it on the target.
+    """
+    summary = summarize(data)
+    encodings = ("INTERLEAVED", "SPARSE", "PAIRED")
+    absent = ["THREADS", "OFFSETS", *(name for name in encodings if f"{name}_WEIGHTS" not in summary["features"])]
+    if not _decodes(program, prepared, summary["tensors"]):
+        absent.append("DECODING")
+    path = folder / "core" / "build.h"
+    text = path.read_text(encoding="utf-8")
+    for name in absent:
+        text, changed = re.subn(rf"^(#define EK_BUILD_{name}) 1$", r"\1 0", text, flags=re.M)
+        assert changed == 1, name
+    path.write_text(text, encoding="utf-8")
+
+
+def _decodes(program: Program, prepared: Prepared, tensors: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a kernel wants weights in another form than the file's."""
+    stored = {t["name"]: (t["tile"][0], -t["tile"][1] if t["encoding"] == "paired" else t["tile"][1]) for t in tensors}
+    sparse = {t["name"] for t in tensors if t["encoding"] == "sparse"}
+    wanted = {kernel.name: kernel.tile for kernel in listed_kernels()}
+    for index, kernel in zip(prepared.ops, prepared.kernels, strict=True):
+        op = program.ops[index]
+        if not isinstance(op, Accumulate):
+            continue
+        weights = op.inputs[1]
+        if weights in sparse or stored[weights] != wanted[kernel] or getattr(op, "groups", 1) != 1:
+            return True
+    return False

@@ -25,6 +25,7 @@ MODEL_H = Template("""\
 
 #define MODEL_INPUT_COUNT ${input_count}u
 #define MODEL_OUTPUT_COUNT ${output_count}u
+#define MODEL_INPUTS_BYTES ${inputs_bytes}u
 #define MODEL_OUTPUTS_BYTES ${outputs_bytes}u
 
 /* What the linker script gives. */
@@ -38,7 +39,7 @@ _Static_assert(MODEL_BYTES < MODEL_FLASH_BYTES, "the model does not fit the flas
 _Static_assert(MODEL_MEMORY_BYTES + MODEL_OUTPUTS_BYTES + MODEL_STACK_BYTES <= MODEL_RAM_BYTES,
                "memory, outputs and stack do not fit the RAM");
 
-/* An output among the buffers of all. */
+/* An input or output among the buffers of all, in the format that the model declares. */
 typedef struct model_port {
     uint32_t offset, bytes;
     ek_format format;
@@ -46,6 +47,7 @@ typedef struct model_port {
 
 /* The file, executed in place. */
 extern const uint8_t model_bytes[MODEL_BYTES];
+extern const model_port model_inputs[MODEL_INPUT_COUNT];
 extern const model_port model_outputs[MODEL_OUTPUT_COUNT];
 
 #endif /* MODEL_H */
@@ -58,7 +60,10 @@ MODEL_C = Template("""\
  */
 #include "model.h"
 
-$ports
+const model_port model_inputs[MODEL_INPUT_COUNT] = {
+$inputs
+};
+
 const model_port model_outputs[MODEL_OUTPUT_COUNT] = {
 $outputs
 };
@@ -95,7 +100,7 @@ MAKEFILE = Template("""\
 # SPDX-License-Identifier: Apache-2.0
 #
 # $name on $target.
-#   make        firmware.elf
+#   make        firmware.elf: the self-test; application.elf: the model, and nothing that tests it
 #   make run    the same in QEMU, on the board that it emulates
 #   make size   bytes of flash and RAM
 
@@ -104,38 +109,41 @@ SIZE = $size
 FLAGS = $cpu_flags
 # Contraction would change results.
 CFLAGS = $cflags -Werror -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
-# Speed where it counts.
-SMALL = -Os
-FAST = -O2
+OPTIMIZE = -Os
 LDFLAGS = $ldflags -T board.ld
 
 SOURCES = \\
 $sources
+SELFTEST = \\
+$selftest
 OBJECTS = $$(SOURCES:%.c=build/%.o)
+FIRMWARE = $$(OBJECTS) $$(SELFTEST:%.c=build/%.o)
+APPLICATION = $$(OBJECTS) build/application.o
 
-firmware.elf: $$(OBJECTS) board.ld
-\t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(OBJECTS) -o $$@
+all: firmware.elf application.elf
 
-build/edgekit/kernels/${fast}%.o: edgekit/kernels/${fast}%.c
-\t@mkdir -p $$(@D)
-\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(FAST) -MMD -c $$< -o $$@
+firmware.elf: $$(FIRMWARE) board.ld
+\t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(FIRMWARE) -o $$@
+
+application.elf: $$(APPLICATION) board.ld
+\t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(APPLICATION) -o $$@
 
 build/%.o: %.c
 \t@mkdir -p $$(@D)
-\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(SMALL) -MMD -c $$< -o $$@
+\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) -MMD -c $$< -o $$@
 
 run: firmware.elf
 \t$emulator firmware.elf
 
-size: firmware.elf
-\t$$(SIZE) -A firmware.elf
+size: firmware.elf application.elf
+\t$$(SIZE) -A firmware.elf application.elf
 
 clean:
-\trm -rf build firmware.elf
+\trm -rf build firmware.elf application.elf
 
-.PHONY: run size clean
+.PHONY: all run size clean
 
--include $$(OBJECTS:.o=.d)
+-include $$(FIRMWARE:.o=.d) $$(APPLICATION:.o=.d)
 """)
 
 README_MD = Template("""\
@@ -147,12 +155,13 @@ Made by `edgekit firmware` (edgekit $version). Needs `$cc` with newlib and `make
 
 builds `firmware.elf` and runs it on the board that QEMU emulates. It executes the model from flash on a built-in
 input and compares every operator's output, and the digest of every output, with those that `edgekit verify` computes.
+`make` also builds `application.elf`, of `application.c`: the model without that test. The code is measured in it.
 
 | | bytes |
 | --- | ---: |
-| flash: code and tables of the program | $code_bytes |
+| flash: code and tables of `application.elf` | $code_bytes |
 | flash: model file | $model_bytes |
-| flash: self-test data | $selftest_bytes |
+| flash: what the self-test adds | $selftest_bytes |
 | RAM: runtime memory (arena $arena_bytes, scratch $scratch_bytes) | $memory_bytes |
 | RAM: outputs and other data | $data_bytes |
 | RAM: stack (used in the self-test: $stack_used) | $stack_bytes |
@@ -160,6 +169,5 @@ input and compares every operator's output, and the digest of every output, with
 MACs of one inference: $macs.
 
 On another board: give its memory in `board.ld`, replace `start.c` by the vendor's start-up code or keep it, and
-`semihosting.c` by what prints there. In `main.c`, bind an input of your own instead of `selftest_inputs` and drop
-`on_op`; `selftest*.c` and `sha256.c` can then go.
+`semihosting.c` by what prints there. Begin with `application.c`; `main.c`, `selftest*.c` and `sha256.c` are the self-test.
 """)

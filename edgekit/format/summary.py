@@ -82,6 +82,7 @@ def _tensor(tensor: Tensor, record: np.ndarray, life: tuple[int, int]) -> dict[s
         "shape": list(tensor.shape),
         "region": tensor.region.name.lower(),
         "encoding": Encoding(int(record["encoding"])).name.lower(),
+        "tile": [int(record["tile_n"]), int(record["tile_k"])],
         "offset": int(record["offset"]),
         "bytes": int(record["bytes"]),
         "first_op": life[0],
