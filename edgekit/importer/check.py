@@ -219,7 +219,8 @@ def _inline(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _normalize(model: onnx.ModelProto) -> None:
     """One spelling: an IR version that ONNX Runtime reads, domain "" for the standard operators,
-    a name of its own for every node, no inputs that are initializers (IR 3)."""
+    a name of its own for every node, no inputs that are initializers (IR 3), and none left out at the end
+    of a node's by an empty name, which ends the process in ONNX Runtime's LayerNormalization."""
     model.ir_version = RUNTIME_IR_VERSION
     for opset in model.opset_import:
         opset.domain = "" if opset.domain in STANDARD_DOMAINS else opset.domain
@@ -232,6 +233,8 @@ def _normalize(model: onnx.ModelProto) -> None:
         elif node.name in names:
             node.name = f"{node.name} ({output})"
         names.update([node.name] if node.name else [])
+        while node.input and not node.input[-1]:
+            del node.input[-1]
     constants = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     del model.graph.input[:]

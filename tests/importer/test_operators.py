@@ -315,6 +315,15 @@ def test_layer_normalization(tmp_path: Path, axis: int, bias: bool) -> None:
     assert ops(imported).count("LayerNorm") == 1
 
 
+def test_a_last_input_left_out_by_an_empty_name(tmp_path: Path) -> None:
+    """ONNX Runtime ends the process where it is given such a LayerNormalization."""
+    constants = {"scale": random(5)}
+    proto = model([node("LayerNormalization", ["x", "scale", ""])], {"x": [2, 5]}, ["y"], constants)
+    imported = import_model(tmp_path, proto)
+    assert list(imported.model.graph.node[0].input) == ["x", "scale"]
+    compare(imported, 1)
+
+
 def test_layer_normalization_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="scale is computed at run time"):
         check(tmp_path, "LayerNormalization", {"x": [2, 5], "scale": [5]})
