@@ -906,11 +906,11 @@ static void clear_filling(const model *m, const ek_tensor_record *t)
 static void pair_weights(const model *m, const ek_tensor_record *t)
 {
     const uint32_t *d = dims_of(m, t);
-    const uint32_t n = d[0], k = (uint32_t)(elements_of(m, t) / n), tiles_k = (k + 3) / 4;
+    const uint64_t n = d[0], k = elements_of(m, t) / n, tiles_k = (k + 3) / 4;
     uint8_t *data = m->p->section[EK_SECTION_WEIGHTS].data + t->offset;
     for (uint32_t i = 0; i < t->bytes / 2; i++) {
-        const uint32_t tile = i / 8, row = tile / tiles_k * 4 + (i & 2);
-        const uint32_t column = tile % tiles_k * 4 + (i >> 2 & 1) + (i & 1) * 2;
+        const uint64_t tile = i / 8, row = tile / tiles_k * 4 + (i & 2);
+        const uint64_t column = tile % tiles_k * 4 + (i >> 2 & 1) + (i & 1) * 2;
         int8_t odd = (int8_t)data[2 * i + 1] % 100, even = (int8_t)data[2 * i];
         if (row + 1 >= n || column >= k)
             odd = 0;
