@@ -77,11 +77,7 @@ def firmware(
             cannot be written; nothing is left behind.
         CheckError: the self-test fails.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: exists and is no empty folder; give the name of a new one with -o")
-    parent = output.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{output}: cannot be made in {parent}; give another place with -o")
+    parent = check_new_folder(output)
     with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent) as work:
         folder = Path(work) / "firmware"
         made = _make(model, target, folder, data, preprocessing)
@@ -90,6 +86,38 @@ def firmware(
             output.rmdir()
         folder.rename(output)
     return replace(made, folder=output)
+
+
+def check_new_folder(output: Path) -> Path:
+    """The folder in which `output` is to appear.
+
+    Raises:
+        InputError: `output` is there and not empty, or cannot be made.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: exists and is no empty folder; give the name of a new one with -o")
+    parent = output.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{output}: cannot be made in {parent}; give another place with -o")
+    return parent
+
+
+def check_board(model: Path, content: bytes, program: Program, target: Target) -> None:
+    """Refuses what cannot be tried on the emulated board.
+
+    Args:
+        content: the file that `program` becomes.
+
+    Raises:
+        InputError: a tool is missing, or the model does not fit the board's memory.
+    """
+    _check_tools(target)
+    _check_size(model, content, program, target)
+
+
+def title(model: Path) -> str:
+    """The model's name, fit for C strings, Makefiles and headings."""
+    return re.sub(r"[^\w.-]", "_", model.stem, flags=re.ASCII) or "model"
 
 
 def measure_firmware(model: Path, target: str) -> Firmware:
@@ -114,7 +142,7 @@ def _make(
     sample, about = _sample(model, program, data, preprocessing)
     with Server(target) as server:
         prepared = server.load(program, content)
-    subject = Subject(_title(model), program, content, sample, about, target, prepared)
+    subject = Subject(title(model), program, content, sample, about, target, prepared)
     _write_and_build(subject, folder, STACK_BYTES)
     used = build.stack_used(build.run(target, folder / "firmware.elf"))
     _write_and_build(subject, folder, -(-(used + STACK_MARGIN) // 64) * 64)
@@ -173,8 +201,3 @@ def _sample(
     # The first ones are directed; raw data, where the model takes it, comes in every second one.
     samples = list(islice(synthetic(program, 0), _SYNTHETIC_SAMPLES))
     return samples[-1], f"synthetic sample {_SYNTHETIC_SAMPLES - 1} of seed 0"
-
-
-def _title(model: Path) -> str:
-    """The model's name, fit for C strings, Makefiles and headings."""
-    return re.sub(r"[^\w.-]", "_", model.stem, flags=re.ASCII) or "model"

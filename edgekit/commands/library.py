@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a library of a model: C with the manifests of Zephyr, PlatformIO, Arduino and ESP-IDF."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekit.building.targets import Target
+from edgekit.commands.build import weight_packing
+from edgekit.commands.firmware import check_board, check_new_folder, title
+from edgekit.firmware.boards import board
+from edgekit.firmware.library import Contents, generate_library
+from edgekit.firmware.manifests import library_name
+from edgekit.firmware.serve import Server
+from edgekit.format.reader import read
+from edgekit.format.summary import summarize
+from edgekit.format.writer import Packing, write
+
+ANY_PROCESSOR = "any 32-bit processor"
+_MEASURED_ON = "cortex-m3"
+
+
+@dataclass(frozen=True)
+class Library:
+    """What was made.
+
+    Attributes:
+        folder: where it is.
+        name: what build systems call it.
+        processor: the target, or `ANY_PROCESSOR`.
+        kernels: kernel of every step of the model.
+        model_bytes: of the file, in flash.
+        memory_bytes: of the runtime, in RAM.
+        macs: multiply-accumulates of one inference.
+    """
+
+    folder: Path
+    name: str
+    processor: str
+    kernels: list[str]
+    model_bytes: int
+    memory_bytes: int
+    macs: int
+
+
+def library(model: Path, target: str | None, output: Path) -> Library:
+    """Writes the folder `output`.
+
+    The model in it has its weights in the order of the target's kernels, whatever order the file has.
+
+    Args:
+        target: a microcontroller; None for scalar kernels, which run on any 32-bit processor.
+
+    Raises:
+        InputError: the target is no microcontroller, a tool is missing, the model does not fit the emulated board that
+            tells its memory, or `output` cannot be written; nothing is left behind.
+    """
+    parent = check_new_folder(output)
+    measured = _target(target)
+    program = read(model)
+    content = write(program, packing=Packing() if target is None else weight_packing(target))
+    check_board(model, content, program, measured)
+    with Server(measured) as server:
+        prepared = server.load(program, content)
+    fpu = any("-mfloat-abi=hard" in toolchain.flags for toolchain in measured.toolchains)
+    contents = Contents(title(model), program, content, prepared, target or ANY_PROCESSOR, fpu)
+    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent) as work:
+        folder = Path(work) / "library"
+        generate_library(contents, folder)
+        if output.exists():
+            output.rmdir()
+        folder.rename(output)
+    return Library(
+        folder=output,
+        name=library_name(contents.title),
+        processor=contents.processor,
+        kernels=prepared.kernels,
+        model_bytes=len(content),
+        memory_bytes=prepared.memory_bytes,
+        macs=summarize(content)["macs"],
+    )
+
+
+def _target(name: str | None) -> Target:
+    """The board that tells what memory the runtime needs: where no target is named, one for all processors with
+    pointers of 32 bits and 64-bit numbers aligned to 8."""
+    if name is not None:
+        return board(name)
+    return replace(board(_MEASURED_ON), name=f"{_MEASURED_ON}-scalar", kernels=("scalar",))
