@@ -39,9 +39,9 @@ from benchmarks import report, zoo  # noqa: E402
 from edgekit.bench.client import Client, PeerError  # noqa: E402
 from edgekit.bench.environments import ADAPTERS, PEERS, install  # noqa: E402
 from edgekit.bench.isolated import Isolated  # noqa: E402
-from edgekit.bench.peers import save  # noqa: E402
 from edgekit.bench.rounds import Contender, interleave  # noqa: E402
 from edgekit.building.cache import cache_folder  # noqa: E402
+from edgekit.data import npz_bytes  # noqa: E402
 
 SEED = 4
 CALIBRATION_SAMPLES = 8
@@ -126,9 +126,10 @@ class Net:
         rng = np.random.default_rng(SEED)
         shapes = {port.name: tuple(port.shape) for port in session.get_inputs()}
         samples, inputs = folder / f"{name}_samples.npz", folder / f"{name}_input.npz"
-        save(samples, {k: rng.standard_normal((CALIBRATION_SAMPLES, *s), np.float32) for k, s in shapes.items()})
+        noise = {k: rng.standard_normal((CALIBRATION_SAMPLES, *s), np.float32) for k, s in shapes.items()}
+        samples.write_bytes(npz_bytes(noise))
         arrays = {k: rng.standard_normal(s, np.float32) for k, s in shapes.items()}
-        save(inputs, arrays)
+        inputs.write_bytes(npz_bytes(arrays))
         kinds = [node.op_type for node in model.graph.node]
         expected = session.run(None, arrays)[0].ravel().astype(np.float64)
         return cls(name, path, zoo.macs(model), "LayerNormalization" in kinds, samples, inputs, expected)

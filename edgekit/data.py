@@ -11,6 +11,7 @@ DATA is *raw* where preprocessing is given or a file records it (`Preprocessing`
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -497,6 +498,16 @@ class _Images(_Array):
 
 
 # ---- Opening -----------------------------------------------------------------------------------
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An `.npz` archive; `numpy.savez` takes names as keywords, of which it has some itself."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _open_path(path: Path, specs: Sequence[InputSpec]) -> dict[str, _Array]:

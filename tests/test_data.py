@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import Dataset, InputSpec, Preprocessing, open_data, real_part
+from edgekit.data import Dataset, InputSpec, Preprocessing, npz_bytes, open_data, real_part
 from edgekit.errors import DataError
 
 NCHW = InputSpec("image", (1, 3, 4, 5), "nchw")
@@ -50,6 +50,16 @@ def test_npy(tmp_path: Path, rng: np.random.Generator, order: str) -> None:
     x = np.asarray(rng.standard_normal((3, 3, 4, 5)), np.float64, order=order)
     np.save(tmp_path / "d.npy", x)
     np.testing.assert_array_equal(everything(open_data(tmp_path / "d.npy", [NCHW])), x.astype(np.float32))
+
+
+def test_npz_with_names_that_savez_has_itself(tmp_path: Path) -> None:
+    arrays = {"file": np.arange(3), "allow_pickle": np.zeros((0, 2), np.float32), "a/b": np.array(7, np.float32)}
+    path = tmp_path / "names.npz"
+    path.write_bytes(npz_bytes(arrays))
+    with np.load(path) as stored:
+        assert list(stored) == list(arrays)
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(stored[name], value, strict=True)
 
 
 def test_npz_in_fortran_order(tmp_path: Path, rng: np.random.Generator) -> None:

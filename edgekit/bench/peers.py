@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.bench.environments import PEERS, Peer
+from edgekit.data import npz_bytes
 from edgekit.engines import onnx_session
 from edgekit.errors import InputError, first_line
 from edgekit.runtime.model import Model
@@ -93,19 +94,14 @@ class IsolatedModel:
             raise InputError(f"--vs {self.peer.name}: {self.model} has inputs that are not float32")
         one = {name: noise(shape, dtype) for name, shape, dtype in ports}
         many = {name: noise((CALIBRATION, *shape), dtype) for name, shape, dtype in ports}
-        save(folder / "input.npz", one)
-        save(folder / "samples.npz", many)
+        (folder / "input.npz").write_bytes(npz_bytes(one))
+        (folder / "samples.npz").write_bytes(npz_bytes(many))
         with self.peer.maker() as maker:
             made = maker.request(
                 "prepare", model=str(self.model.resolve()), samples=str(folder / "samples.npz"),
                 folder=str(folder / "model"), recipe=self.peer.recipes[0],
             )  # fmt: skip
         return Path(made["file"]), folder / "input.npz"
-
-
-def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An `.npz`, as the peers' processes read it."""
-    np.savez(path, allow_pickle=False, **arrays)
 
 
 def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run] | IsolatedModel]:

@@ -136,11 +136,6 @@ class Server:
             gc.enable()
         return {"ns": times, "cores": cores}
 
-    def stop(self) -> dict[str, Any]:
-        self._session = self._watch = None
-        gc.collect()
-        return {}
-
 
 def mapped_libraries() -> dict[str, int]:
     """The shared libraries of this process and their bytes (Linux; nothing elsewhere)."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +13,7 @@ import numpy as np
 
 from edgekit.atomic import write_atomically
 from edgekit.commands import Progress
-from edgekit.data import DataSource, Preprocessing, real_part
+from edgekit.data import DataSource, Preprocessing, npz_bytes, real_part
 from edgekit.engines import EdgekitEngine, Feed, Sample
 from edgekit.errors import InputError
 from edgekit.files import check_destination
@@ -66,7 +64,7 @@ def run_data(
                 progress("running", done, feed.samples)
     outputs = {name: np.concatenate(arrays) for name, arrays in results.items()}
     if output is not None:
-        write_atomically(output, _npz(outputs))
+        write_atomically(output, npz_bytes(outputs))
     return outputs, used
 
 
@@ -113,13 +111,3 @@ def _run_all(
                 yield first, outputs.result()
         for sample, outputs in running:
             yield sample, outputs.result()
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An `.npz` archive; `numpy.savez` takes names as keywords, of which it has some itself."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    return stream.getvalue()
