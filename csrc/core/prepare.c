@@ -249,27 +249,16 @@ static int as_stored(const ek_stored_weights *stored, const ek_conv_params *p, e
     return stored->encoding == EK_ENCODING_DENSE;
 }
 
-/* Whether the kernel should work on the stored bytes themselves, with `weights`. */
+/* Whether the kernel should work on the stored bytes themselves, which p->weights then are. */
 static int reads_stored(const ek_kernel *kernel, const ek_stored_weights *stored,
-                        const ek_conv_params *p, ek_weights *weights)
+                        ek_conv_params *p)
 {
-    if (!as_stored(stored, p, weights))
+    if (!as_stored(stored, p, &p->weights))
         return 0;
-    if (weights->tile_n == kernel->tile_n && weights->tile_k == kernel->tile_k)
+    if (p->weights.tile_n == kernel->tile_n && p->weights.tile_k == kernel->tile_k)
         return 1;
-    ek_conv_params params = *p;
-    params.weights = *weights;
     const int64_t positions = (int64_t)p->out.n * p->out.h * p->out.w;
-    return positions < FEW_POSITIONS && weights->tile_k >= 0 && supports(kernel, &params);
-}
-
-/* `p` with the whole weights in the kernel's packing at `data`. */
-static ek_conv_params with_weights(const ek_conv_params *p, const ek_kernel *kernel,
-                                   const void *data)
-{
-    ek_conv_params params = *p;
-    params.weights = (ek_weights){data, kernel->tile_n, kernel->tile_k, 0};
-    return params;
+    return positions < FEW_POSITIONS && p->weights.tile_k >= 0 && supports(kernel, p);
 }
 
 static ek_call conv_call(ek_kernel_kind kind, const ek_conv_params *p, const ek_tensor_record *x,
@@ -413,38 +402,38 @@ static const void *repack(ek_builder *builder, const ek_conv_params *p, const ek
     return data;
 }
 
+/* Changes p->weights, and if it emits, p->start; neither copied, as this is the deepest path of the stack. */
 static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
-                          const ek_conv_params *p, const ek_tensor_record *x,
+                          ek_conv_params *p, const ek_tensor_record *x,
                           const ek_stored_weights *stored)
 {
     const uint64_t depth =
         (uint64_t)p->kernel_h * (uint64_t)p->kernel_w *
         (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)(p->in.c / p->groups));
-    ek_conv_params params = with_weights(p, kernel, stored->data);
-    const int direct = reads_stored(kernel, stored, p, &params.weights);
+    const int direct = reads_stored(kernel, stored, p);
     if (!direct && (!EK_BUILD_DECODING || kernel->tile_k < 0))
         return 0; /* weights become PAIRED when a file is written or never */
     if (!direct)
-        params.weights = with_weights(p, kernel, stored->data).weights;
+        p->weights = (ek_weights){(const int8_t *)stored->data, kernel->tile_n, kernel->tile_k, 0};
     if (builder->steps != NULL && kernel->set != EK_KERNELS_SCALAR)
-        params.weights.pairs_fit = ek_weights_pairs_fit(stored);
+        p->weights.pairs_fit = ek_weights_pairs_fit(stored);
     if (direct || (builder->kernels & EK_REPACK)) {
-        if (!supports(kernel, &params))
+        if (!supports(kernel, p))
             return 0;
         if (!direct)
-            params.weights.data = repack(builder, p, kernel, stored);
-        offset_start(builder, &params, kernel, stored);
-        const ek_call call = conv_call(kernel->kind, &params, x, depth);
-        count_scratch(builder, kernel_scratch(kernel, &params));
+            p->weights.data = repack(builder, p, kernel, stored);
+        offset_start(builder, p, kernel, stored);
+        const ek_call call = conv_call(kernel->kind, p, x, depth);
+        count_scratch(builder, kernel_scratch(kernel, p));
         append_call(builder, op, kernel, &call, NULL);
         return 1;
     }
     const ek_tiles tiles = plan_tiles(p, kernel, stored);
-    if (!supports_tiles(kernel, &params, &tiles))
+    if (!supports_tiles(kernel, p, &tiles))
         return 0;
-    offset_start(builder, &params, kernel, stored);
-    const ek_call call = conv_call(kernel->kind, &params, x, depth);
-    count_scratch(builder, tiles_scratch(kernel, &params, &tiles));
+    offset_start(builder, p, kernel, stored);
+    const ek_call call = conv_call(kernel->kind, p, x, depth);
+    count_scratch(builder, tiles_scratch(kernel, p, &tiles));
     append_call(builder, op, kernel, &call, &tiles);
     return 1;
 }
