@@ -133,14 +133,14 @@ def _model_c(subject: Subject) -> str:
     program = subject.program
     return templates.MODEL_C.substitute(
         name=subject.name,
-        inputs=_ports(program, program.inputs),
-        outputs=_ports(program, program.outputs),
+        inputs=ports(program, program.inputs),
+        outputs=ports(program, program.outputs),
         data=initializers(subject.data),
     )
 
 
-def _ports(program: Program, names: list[str]) -> str:
-    """Initializers of `model_port`s that lie one behind the other."""
+def ports(program: Program, names: list[str]) -> str:
+    """Initializers of {offset, bytes, format} of buffers that lie one behind the other."""
     rows, offset = [], 0
     for name, size in zip(names, port_sizes(program, names), strict=True):
         declared = "EK_FORMAT_FLOAT" if program.tensors[name].dtype == Dtype.F32 else "EK_FORMAT_INT8"

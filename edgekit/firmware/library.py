@@ -13,11 +13,10 @@ from pathlib import Path
 from string import Template
 
 from edgekit._version import __version__
-from edgekit.firmware.generate import aligned, comment, initializers, kernel_sets
+from edgekit.firmware.generate import aligned, initializers, kernel_sets, port_sizes, ports
 from edgekit.firmware.manifests import HEADER, manifests
-from edgekit.firmware.runtime import restrict_lists, runtime_sources, with_headers
-from edgekit.format.schema import Dtype
-from edgekit.program import Program, tensor_bytes
+from edgekit.firmware.runtime import restrict_build, restrict_lists, runtime_sources, with_headers
+from edgekit.program import Program
 from edgekit.serving import Prepared
 from edgekit.sources import source_root
 
@@ -201,6 +200,7 @@ def _copy_runtime(contents: Contents, folder: Path) -> list[str]:
         text = _INCLUDE_FOLDER.sub(r"\1edgekit/", path.read_text(encoding="utf-8"))
         _write(folder / place, _with_pragmas(text, place) if path.suffix == ".c" else text)
     restrict_lists(folder, contents.program, contents.prepared.kernels)
+    restrict_build(folder, contents.program, contents.data, contents.prepared)
     return [f"src/{path.relative_to(csrc).as_posix()}" for path in sources]
 
 
@@ -238,23 +238,12 @@ def _model_c(contents: Contents) -> str:
     return _MODEL_C.substitute(
         title=contents.title,
         header=HEADER,
-        inputs=_ports(program, program.inputs),
-        outputs=_ports(program, program.outputs),
+        inputs=ports(program, program.inputs),
+        outputs=ports(program, program.outputs),
         data=initializers(contents.data),
     )
 
 
 def _bytes(program: Program, names: list[str]) -> int:
     """Of a buffer for all of these inputs or outputs."""
-    return sum(aligned(tensor_bytes(program.tensors[name])) for name in names)
-
-
-def _ports(program: Program, names: list[str]) -> str:
-    """Initializers of the table of inputs or outputs."""
-    rows, offset = [], 0
-    for name in names:
-        tensor = program.tensors[name]
-        form = "EK_FORMAT_FLOAT" if tensor.dtype == Dtype.F32 else "EK_FORMAT_INT8"
-        rows.append(f"    {{{offset}, {tensor_bytes(tensor)}, {form}}}, /* {comment(name)} */")
-        offset += aligned(tensor_bytes(tensor))
-    return "\n".join(rows)
+    return sum(aligned(size) for size in port_sizes(program, names))

@@ -104,6 +104,23 @@ def test_cortex_m(root: Path, digits: Path, tmp_path: Path) -> None:
     assert shown.count("self-test passed\n") == 2 and shown.count(f"largest value at {label}\n") == 2
 
 
+@pytest.mark.slow
+def test_libraries(root: Path, digits: Path, tmp_path: Path) -> None:
+    """The page's commands make both libraries, with the files that it names."""
+    ready("cortex-m4")
+    page = (root / "docs" / "LIBRARIES.md").read_text(encoding="utf-8")
+    folder, *commands = block(page, "library commands", "sh").strip().splitlines()
+    assert folder == "cd firmware_examples/digits"
+    for name in ("digits.onnx", "digits_calib.npz"):
+        shutil.copy(digits / name, tmp_path)
+    shell(root, tmp_path)("\n".join(commands))
+    table = re.findall(r"^\| (`.*?) \|", page, re.M)
+    named = [name for row in table for name in re.findall(r"`(.*?)`", row)]
+    assert len(named) == 9
+    for made in ("edgekit-digits", "edgekit-digits-m4"):
+        assert not [name for name in named if not (tmp_path / made / name).exists()]
+
+
 def test_cortex_m_names_every_target(root: Path) -> None:
     page = (root / "docs" / "CORTEX-M.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\|[^|]*\| `(cortex-[\w-]+)` \| (.*?) ?\| (mps\S+?)[ ,]", page, re.M)
