@@ -354,6 +354,17 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
             raise ModelError(
                 f"{path}: {node.op_type} node '{node.name}' is malformed ({first_line(error)}); export it again"
             ) from None
+        _check_split(path, node)
+
+
+def _check_split(path: Path, node: onnx.NodeProto) -> None:
+    """onnx's shape inference ends the process where a Split has more outputs than it says."""
+    said = next((a.i for a in node.attribute if a.name == "num_outputs"), len(node.output))
+    if node.op_type == "Split" and said != len(node.output):
+        raise ModelError(
+            f"{path}: Split node '{node.name}' is malformed (num_outputs is {said}, and it has {len(node.output)}); "
+            "export it again"
+        )
 
 
 def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

@@ -174,7 +174,7 @@ class _Finder:
 
     def _number(self, tensor: str) -> float | None:
         data = self.ctx.constant(tensor)
-        return float(data.reshape(())) if data is not None and data.size == 1 else None
+        return float(data.reshape(())) if data is not None and data.size == 1 and data.dtype.kind in "fiu" else None
 
     def _only_used_inside(self, nodes: set[int]) -> bool:
         """Whether nothing outside reads what the nodes in front of the last one compute."""

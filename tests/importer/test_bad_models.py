@@ -346,6 +346,10 @@ BAD: dict[str, tuple[Callable[[], Proto | bytes], str]] = {
         lambda: model([node("Conv", ["x"])], IMAGE),
         "Conv node 'the_conv' is malformed (...); export it again",
     ),
+    "a Split with more outputs than it says": (
+        lambda: model([node("Split", ["x"], ["y", "z"], num_outputs=1)], X, opset=18),
+        "Split node 'the_split' is malformed (num_outputs is 1, and it has 2); export it again",
+    ),
     "huge folded constant": (
         huge_constant,
         "ConstantOfShape node 'the_constantofshape' makes a tensor of shape [1073741824, 1073741824], which exceeds the "

@@ -157,3 +157,14 @@ def test_gain_that_varies_over_rows_is_left_outside(tmp_path: Path) -> None:
     imported = spelling.imported(tmp_path)
     assert ops(imported) == ["LayerNorm", "Mul", "Add"]
     compare(imported, 3)
+
+
+def test_a_text_in_place_of_a_number(tmp_path: Path) -> None:
+    """Behind an operator that nobody knows, types are not checked."""
+    spelling = Spelling()
+    spelling.constants["epsilon"] = np.array("1e-3", dtype=object)
+    unknown = spelling.op("Unknown", "x")
+    spelling.affine(spelling.divide(spelling.op("Sub", unknown, spelling.mean(unknown))))
+    spelling.build = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match=r"\(Unknown\): the operator is not supported"):
+        spelling.imported(tmp_path)
