@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Requantization by one 32-bit product, for processors without floating-point unit or 64-bit product:
- * the results of requant.h, from a multiplier that is prepared once for many sums.
+ * Requantization by one 32-bit product, for processors without floating-point unit or 64-bit
+ * product: the results of requant.h, from a multiplier that is prepared once for many sums.
  *
  * The sum is shortened to 16 bits and the multiplier to 15, which moves the product by less than
  * EK_FIXED_WINDOW. Where a tie lies within that, 3 times in 100, requant.h decides.
@@ -17,18 +17,18 @@
 #define EK_FIXED_BITS 21
 
 typedef struct ek_fixed {
-    int32_t factor; /* in [2^14, 2^21); 0: the multiplier does not fit, and requant.h computes all */
+    int32_t factor; /* 2^14 to 2^21; 0: the multiplier does not fit, and requant.h computes all */
     int32_t shift;  /* 0 to 15 */
     int32_t limit;  /* |acc| above it makes |product| at least 255.5: beyond any clamp */
     float multiplier;
 } ek_fixed;
 
-/* In units of 2^-EK_FIXED_BITS: what a sum loses when it is shortened is worth 0 to 2^15, the factor's range
- * then, and EK_FIXED_LOST is added for it. */
+/* In units of 2^-EK_FIXED_BITS: what a sum loses when it is shortened is worth 0 to 2^15, the
+ * factor's range then, and EK_FIXED_LOST is added for it. */
 #define EK_FIXED_LOST (1 << 14)
 
-/* How far a product may be off: by EK_FIXED_LOST; by half of the shortened sum, of at most 2^15, as the
- * factor is rounded; by 2^-14 for the two roundings of binary32. */
+/* How far a product may be off: by EK_FIXED_LOST; by half of the shortened sum, of at most 2^15, as
+ * the factor is rounded; by 2^-14 for the two roundings of binary32. */
 #define EK_FIXED_WINDOW (EK_FIXED_LOST + (1 << 14) + (1 << (EK_FIXED_BITS - 14)))
 
 /* For multipliers in [2^-22, 1), of exponents 105 to 126. */
@@ -62,7 +62,8 @@ static inline ek_fixed_clamp ek_fixed_clamp_init(const ek_clamp *clamp)
 {
     const int32_t half = 1 << (EK_FIXED_BITS - 1);
     const int32_t offset = half + EK_FIXED_LOST + EK_FIXED_WINDOW;
-    return (ek_fixed_clamp){clamp->lo, clamp->hi, clamp->zero * (1 << EK_FIXED_BITS) + offset, clamp};
+    return (ek_fixed_clamp){clamp->lo, clamp->hi, clamp->zero * (1 << EK_FIXED_BITS) + offset,
+                            clamp};
 }
 
 /* Out of line, as it is rare and would take registers. */
@@ -73,7 +74,8 @@ static __attribute__((noinline)) int8_t ek_fixed_exactly(uint32_t acc, float mul
     return ek_requantize(acc, multiplier, &r);
 }
 
-/* As ek_requantize. |acc| <= limit keeps the product within 2^30, and the zero point adds 2^28 at most. */
+/* As ek_requantize. |acc| <= limit keeps the product within 2^30, and the zero point adds 2^28 at
+ * most. */
 static inline int32_t ek_fixed_requantize(uint32_t acc, const ek_fixed *f, const ek_fixed_clamp *c)
 {
     const uint32_t near_tie = (uint32_t)(2 * EK_FIXED_WINDOW) << (32 - EK_FIXED_BITS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The correctly rounded square root of a binary32 number: the instruction where there is one, else by
- * integers. No library is called.
+ * The correctly rounded square root of a binary32 number: the instruction where there is one, else
+ * by integers. No library is called.
  */
 #ifndef EK_SQUARE_ROOT_H
 #define EK_SQUARE_ROOT_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Kernel sets of an x86 processor: CPUID says what it has, XCR0 which registers the operating system
- * saves (Intel SDM volume 1, chapter 14.3; volume 2, CPUID).
+ * Kernel sets of an x86 processor: CPUID says what it has, XCR0 which registers the operating
+ * system saves (Intel SDM volume 1, chapter 14.3; volume 2, CPUID).
  */
 #include "edgekit/edgekit_cpu.h"
 

@@ -54,7 +54,7 @@ static uint32_t get_number(void)
 }
 
 /* A number that is at most `most`. */
-static uint32_t get_below(uint32_t most)
+static uint32_t get_up_to(uint32_t most)
 {
     const uint32_t value = get_number();
     if (value > most)
@@ -118,7 +118,7 @@ static void receive_model(void)
 static void read_model(void)
 {
     char path[MAX_TEXT + 1];
-    const uint32_t length = get_below(MAX_TEXT);
+    const uint32_t length = get_up_to(MAX_TEXT);
     serve_get(path, length);
     path[length] = '\0';
     forget_model();
@@ -145,13 +145,14 @@ static void describe(const ek_instance *net)
 static void bind_outputs(ek_instance *net)
 {
     for (uint32_t i = 0; i < ek_output_count(&model); i++)
-        if (ek_bind_output(net, i, outputs[i].buffer, outputs[i].bytes, outputs[i].info.format) != EK_OK)
+        if (ek_bind_output(net, i, outputs[i].buffer, outputs[i].bytes, outputs[i].info.format) !=
+            EK_OK)
             serve_exit(EK_SERVE_BAD_REQUEST);
 }
 
 static void prepare(void)
 {
-    const uint32_t sets = get_number(), threads = get_number(), repack = get_below(1);
+    const uint32_t sets = get_number(), threads = get_number(), repack = get_up_to(1);
     if (!opened || instance_count == EK_SERVE_MAX_INSTANCES)
         serve_exit(EK_SERVE_BAD_REQUEST);
     const ek_kernels chosen = sets == 0 ? serve_kernels() : sets & serve_kernels();
@@ -243,11 +244,11 @@ static uint64_t timed_run(ek_instance *net)
     return serve_clock() - start;
 }
 
-/* A model's state is that of its first run each time: what a run shows depends on its inputs alone. */
+/* The model's state begins anew each time: what a run shows depends on its inputs alone. */
 static void run(void)
 {
     ek_instance *net = get_instance();
-    show = get_below(EK_SERVE_TIMES);
+    show = get_up_to(EK_SERVE_TIMES);
     get_inputs(net);
     net->config.on_op = show == EK_SERVE_OUTPUTS ? NULL : observe;
     ek_reset(net);
@@ -263,7 +264,7 @@ static void measure(void)
 {
     static uint64_t times[EK_SERVE_MAX_RUNS];
     ek_instance *net = get_instance();
-    const uint32_t runs = get_below(EK_SERVE_MAX_RUNS);
+    const uint32_t runs = get_up_to(EK_SERVE_MAX_RUNS);
     net->config.on_op = NULL;
     for (uint32_t i = 0; i < runs; i++)
         times[i] = timed_run(net);

@@ -27,8 +27,8 @@ void serve_release(void);
 /* Kernel sets that this build and this processor have. */
 ek_kernels serve_kernels(void);
 
-/* Processors, and a parallel loop on `threads` of them, at least 2, which stays until serve_release; 0
- * where there are no threads. */
+/* Processors, and a parallel loop on `threads` of them, at least 2, which stays until
+ * serve_release; 0 where there are no threads. */
 uint32_t serve_processors(void);
 int serve_threads(uint32_t threads, ek_config *config);
 

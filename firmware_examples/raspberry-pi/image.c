@@ -69,7 +69,7 @@ const char *image_status_string(image_status status)
 
 /* ---- Fitting --------------------------------------------------------------------------------- */
 
-/* Of `from` positions in `size` and their `parts`, those that part `index` averages: at least one. */
+/* Of the `size` positions from `from` on, cut into `parts`, those of part `index`: at least one. */
 static void part(int from, int size, int parts, int index, int *first, int *last)
 {
     *first = from + (int)((int64_t)size * index / parts);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One form of csrc/kernels/requant.h as functions: with EK_NO_FPU that of integers, else binary32; and
- * requant_fixed.h on top of it.
+ * One form of csrc/kernels/requant.h as functions: with EK_NO_FPU that of integers, else binary32;
+ * and requant_fixed.h on top of it.
  */
 #include "kernels/requant_fixed.h"
 

@@ -33,8 +33,9 @@ static inline __attribute__((always_inline)) int8_t clamped(const terms *t, int3
     return (int8_t)(q > t->clamp.hi ? t->clamp.hi : q);
 }
 
-static inline __attribute__((always_inline)) void add_row(const terms t, const int8_t *a, const int8_t *b,
-                                                          int32_t count, int8_t *y, int whole)
+static inline __attribute__((always_inline)) void add_row(const terms t, const int8_t *a,
+                                                          const int8_t *b, int32_t count,
+                                                          int8_t *y, int whole)
 {
     for (; count >= 4; count -= 4, a += 4, b += 4, y += 4) {
         const uint32_t wa = ek_dsp_load(a), wb = ek_dsp_load(b);
@@ -48,7 +49,8 @@ static inline __attribute__((always_inline)) void add_row(const terms t, const i
 }
 #endif
 
-void ek_add_dsp(const void *params, const void *const in[], void *out, void *scratch, const ek_range *range)
+void ek_add_dsp(const void *params, const void *const in[], void *out, void *scratch,
+                const ek_range *range)
 {
 #ifdef __ARM_FP
     const ek_add_params *p = params;

@@ -62,7 +62,8 @@ void ek_average_pool_dsp(const void *params, const void *const in[], void *out, 
                 int32_t sums[QUAD];
                 quad_sums(p, &win, image + quad, sums);
                 for (int32_t i = c; i < ek_min(quad + QUAD, range->ch_end); i++)
-                    y[i] = ek_requantize((uint32_t)(sums[i - quad] - win.offset), win.multiplier, &r);
+                    y[i] = ek_requantize((uint32_t)(sums[i - quad] - win.offset),
+                                         win.multiplier, &r);
             }
         }
     }

@@ -2,9 +2,9 @@
  *
  * Convolution with dual 16-bit multiply-accumulates: blocks of four pixels by two output channels.
  *
- * Weights are INTERLEAVED by two channels: a word holds two values of each channel, and sxtb16 makes a
- * pair per channel of it. The four pixels' patches stand in scratch as int16 pairs, so that unpacking a
- * word of weights serves eight multiply-accumulate instructions.
+ * Weights are INTERLEAVED by two channels: a word holds two values of each channel, and sxtb16
+ * makes a pair per channel of it. The four pixels' patches stand in scratch as int16 pairs, so that
+ * unpacking a word of weights serves eight multiply-accumulate instructions.
  */
 #include "../kernels.h"
 #include "dsp.h"
@@ -13,8 +13,8 @@
 #define PIXELS 4
 #define CHANNELS 2
 
-/* Blocks of two channels for one set of four pixels; weights go on from block to block. Sums begin at
- * `start`; they become outputs at y, the next pixel's `step` bytes apart. */
+/* Blocks of two channels for one set of four pixels; weights go on from block to block. Sums begin
+ * at `start`; they become outputs at y, the next pixel's `step` bytes apart. */
 typedef struct blocks_job {
     const int32_t *start;
     const float *multiplier;
@@ -192,8 +192,8 @@ static inline __attribute__((always_inline)) void widen_window(const ek_conv_par
     }
 }
 
-/* Two channels of `count` pixels from `channel` on, an even one of the group; only those of the range
- * [first, end) are written. y is at the group's first channel. */
+/* Two channels of `count` pixels from `channel` on, an even one of the group; only those of the
+ * range [first, end) are written. y is at the group's first channel. */
 static void block(const ek_conv_params *p, const ek_patch_shape *s, const uint32_t *x,
                   const int8_t *weights, int32_t group, int32_t channel, int32_t count,
                   int32_t first, int32_t end, int8_t *y)
@@ -214,8 +214,8 @@ static void block(const ek_conv_params *p, const ek_patch_shape *s, const uint32
     }
 }
 
-/* As many blocks of the range [channel, end) as are whole, for four pixels; returns the channel behind
- * them. */
+/* As many blocks of the range [channel, end) as are whole, for four pixels; returns the channel
+ * behind them. */
 static int32_t whole_blocks(const ek_conv_params *p, const ek_patch_shape *s, const uint32_t *x,
                             const int8_t *weights, int32_t group, int32_t channel, int32_t end,
                             int8_t *y)
@@ -285,8 +285,8 @@ static void pixels(const ek_conv_params *p, const ek_patch_shape *s, const int8_
         return;
     }
     for (int32_t i = 0; i < count; i++)
-        widen_window(p, s, image, row, col + i, (int8_t *)(x + (ptrdiff_t)PIXELS * pairs_of(s)), x + i,
-                     PIXELS);
+        widen_window(p, s, image, row, col + i,
+                     (int8_t *)(x + (ptrdiff_t)PIXELS * pairs_of(s)), x + i, PIXELS);
     int32_t o = first;
     if (count == PIXELS)
         o = whole_blocks(p, s, x, weights, group, o, end, y);
@@ -299,7 +299,7 @@ void ek_conv2d_dsp(const void *params, const void *const in[], void *out, void *
 {
     const ek_conv_params *p = params;
     const ek_patch_shape s = ek_patch_shape_of(p);
-    /* Pixels of a block that are not there keep what stood in scratch before: their sums go unused. */
+    /* Pixels that are not there keep what stood in scratch before: their sums go unused. */
     for (int32_t row = range->row; row < range->row_end; row++) {
         for (int32_t col = range->col; col < range->col_end; col += PIXELS) {
             const int32_t count = ek_min(PIXELS, range->col_end - col);

@@ -2,9 +2,10 @@
  *
  * Convolution over PAIRED weights: blocks of four output channels by two pixels, or by one.
  *
- * A half of a word of weights is 256 * odd + even. Its products with the input add up to 256 times the odd
- * channel's sum plus the even one's; sxtb16 leaves of the word the even channel's weights, whose products
- * add up to the other. A file with PAIRED weights has none of which an odd sum exceeds 24 bits.
+ * A half of a word of weights is 256 * odd + even. Its products with the input add up to 256 times
+ * the odd channel's sum plus the even one's; sxtb16 leaves of the word the even channel's weights,
+ * whose products add up to the other. Files hold no PAIRED weights whose odd sums could exceed 24
+ * bits.
  */
 #include "../kernels.h"
 #include "dsp.h"
@@ -12,10 +13,10 @@
 
 #define CHANNELS 4
 #define PIXELS 2
-#define QUAD 4 /* values of a tile: two pairs, of values 0 2 and 1 3, as sxtb16 makes them of input, too */
+#define QUAD 4 /* values of a tile: pairs of values 0 2 and 1 3, as sxtb16 makes them of input */
 
-/* Blocks of four channels, whose weights, start and multipliers follow each other, and whose outputs are
- * at y and for the second pixel `step` bytes on. */
+/* Blocks of four channels, whose weights, start and multipliers follow each other, and whose
+ * outputs are at y and for the second pixel `step` bytes on. */
 typedef struct paired_job {
     const int32_t *start;
     const float *multiplier;
@@ -26,16 +27,18 @@ typedef struct paired_job {
 } paired_job;
 
 #ifdef __ARM_FP
-/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates 14
- * instructions, in 15 or 20 cycles. Outputs are clamped to the whole type.
+/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates
+ * 14 instructions, in 15 or 20 cycles. Outputs are clamped to the whole type.
  *
  *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel each,
  *        r6 r7, r8 r9, r10 r11, r12 lr sums
  *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that of eights
  *     s0 s1 requantization, s2 x, s4 its end, s5 start, s6 multiplier, s7 s8 y,
  *     s9 zero point, s10 start_end, s12-s15 multipliers */
-void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
-void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job, int32_t steps);
+void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job,
+                     int32_t steps);
+void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job,
+                     int32_t steps);
 
 #define ENTER                     \
     "    push {r4-r11, lr}\n"     \
@@ -46,7 +49,8 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    vmov s7, s8, r6, r7\n"   \
     "    vmov s9, s10, r8, r9\n"
 
-/* Four loads side by side take five cycles, two of two words six. They have 16 bits each, the others 32. */
+/* Four loads side by side take five cycles, two of two words six. They have 16 bits each, the
+ * others 32. */
 #define STEP_BYTES "48"
 #define STEP_2(at)                       \
     "    ldr.n r2, [r0, #8 * " at "]\n"     \
@@ -85,8 +89,8 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    sub " odd ", " odd ", " even "\n"           \
     "    add " odd ", " start ", " odd ", asr #8\n"
 
-/* Sixteen steps a turn. The first turn begins in the middle where they are no multiple of that, with x and
- * weights as many steps lower; s3 is where, s11 how many bytes. */
+/* Sixteen steps a turn. The first turn begins in the middle where they are no multiple of that,
+ * with x and weights as many steps lower; s3 is where, s11 how many bytes. */
 EK_ASM_FUNCTION("ek_dsp_paired_2", ENTER
                 "    rsb r4, r3, #0\n"
                 "    and r4, r4, #15\n"
@@ -131,7 +135,8 @@ EK_ASM_FUNCTION("ek_dsp_paired_2", ENTER
                 "    adds r5, #16\n"
                 "    vmov s5, r5\n"
                 "    vmov s6, r4\n"
-                ODD("r6", "r8", "r2") ODD("r7", "r9", "r2") ODD("r10", "r12", "r3") ODD("r11", "lr", "r3")
+                ODD("r6", "r8", "r2") ODD("r7", "r9", "r2")
+                ODD("r10", "r12", "r3") ODD("r11", "lr", "r3")
                 "    vmov r2, s7\n"
                 "    vmov r3, s8\n"
                 "    vmov r4, s9\n"
@@ -202,8 +207,8 @@ EK_ASM_FUNCTION("ek_dsp_paired_1", ENTER
 
 /* ---- Windows --------------------------------------------------------------------------------- */
 
-/* `quads` quads of each of two pixels as pairs, of a quad's values 0 2 and then 1 3, the pixels side by side. For
- * 8 values 7 instructions. */
+/* `quads` quads of each of two pixels as pairs, of a quad's values 0 2 and then 1 3, the pixels
+ * side by side. For 8 values 7 instructions. */
 void ek_dsp_widen_2(const int8_t *a, const int8_t *b, uint32_t *x, int32_t quads);
 
 #define WIDEN_2                       \
@@ -284,7 +289,8 @@ static void widen_lines(const windows *win, const int8_t *image, int32_t h, int3
 }
 
 /* Windows of two neighbouring pixels whose columns are all inside. */
-static void widen_lines_both(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x)
+static void widen_lines_both(const windows *win, const int8_t *image, int32_t h, int32_t w,
+                             uint32_t *x)
 {
     const ek_conv_params *p = win->p;
     const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
@@ -330,8 +336,8 @@ static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w
     }
 }
 
-/* `count` pixels' windows as pairs, pixels side by side; scratch behind x has room for their bytes. What fills
- * up the last quad meets weights that are zero. */
+/* `count` pixels' windows as pairs, pixels side by side; scratch behind x has room for their bytes.
+ * What fills up the last quad meets weights that are zero. */
 static void widen_windows(const windows *win, const int8_t *image, int32_t row, int32_t col,
                           int32_t count, uint32_t *x, int8_t *patch)
 {
@@ -410,8 +416,8 @@ static void run_pixels(const ek_conv_params *p, const pixels *px, int32_t first,
 }
 
 /* What is clamped to the type already, to less. */
-static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, int32_t end, int8_t *y,
-                         ptrdiff_t step)
+static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, int32_t end,
+                         int8_t *y, ptrdiff_t step)
 {
     for (; count > 0; count--, y += step)
         for (int32_t o = first; o < end; o++)
@@ -422,19 +428,21 @@ static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, in
 static int is_pointwise(const windows *win)
 {
     const ek_conv_params *p = win->p;
-    return win->by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0 && p->pad_left == 0
-        && (p->out.h - 1) * p->stride_h < p->in.h && (p->out.w - 1) * p->stride_w < p->in.w;
+    return win->by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0
+        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h && (p->out.w - 1) * p->stride_w < p->in.w;
 }
 
-/* Pairs of columns of one row from the first one on, all of whose channels are whole blocks; returns the column
- * behind them. px->y is the first one's. */
+/* Pairs of columns of one row from the first one on, all of whose channels are whole blocks;
+ * returns the column behind them. px->y is the first one's. */
 static int32_t whole_pixels(const windows *win, const int8_t *image, int32_t row, const pixels *px,
                             const ek_range *range, int pointwise)
 {
     const ek_conv_params *p = win->p;
     const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
-    const int8_t *weights = p->weights.data + (ptrdiff_t)range->ch / CHANNELS * px->steps * (2 * CHANNELS);
-    const int8_t *from = image + ek_image_at(&p->in, 0, row * p->stride_h, range->col * p->stride_w);
+    const ptrdiff_t block = range->ch / CHANNELS;
+    const int8_t *weights = p->weights.data + block * px->steps * (2 * CHANNELS);
+    const int8_t *from =
+        image + ek_image_at(&p->in, 0, row * p->stride_h, range->col * p->stride_w);
     paired_job job = {p->start + range->ch, p->multiplier + range->ch, px->y + range->ch,
                       px->step,             p->clamp.zero,             p->start + range->ch_end};
     int32_t col = range->col;
@@ -442,7 +450,8 @@ static int32_t whole_pixels(const windows *win, const int8_t *image, int32_t row
         if (pointwise)
             ek_dsp_widen_2(from, from + next, px->x, px->steps / 2);
         else
-            widen_windows(win, image, row, col, PIXELS, px->x, (int8_t *)(px->x + PIXELS * px->steps));
+            widen_windows(win, image, row, col, PIXELS, px->x,
+                          (int8_t *)(px->x + PIXELS * px->steps));
         ek_dsp_paired_2(px->x, weights, &job, px->steps);
         job.y += PIXELS * job.step;
     }

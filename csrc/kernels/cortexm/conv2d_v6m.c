@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution with the instructions of ARMv6-M: products of four rows of bytes with one, which are the
- * windows of four pixels and a channel's weights, or for a single pixel the other way round.
+ * Convolution with the instructions of ARMv6-M: products of four rows of bytes with one, which are
+ * the windows of four pixels and a channel's weights, or for a single pixel the other way round.
  */
 #include "../kernels.h"
 #include "patch.h"
@@ -18,8 +18,8 @@ typedef struct dots_job {
     int32_t row_step, rows_step;
 } dots_job;
 
-/* Sums of the products of `row` with ROWS rows `stride` apart. For 4 multiply-accumulates 14 instructions.
- * Changes the job.
+/* Sums of the products of `row` with ROWS rows `stride` apart. For 4 multiply-accumulates 14
+ * instructions. Changes the job.
  *
  *     r0 r1 r3 r4 the rows, r2 row, r5 the index, r6 its value in row, r7 a product
  *     r8-r11 sums, r12 count, lr the last multiple of eight below; the job is at sp */
@@ -104,15 +104,15 @@ typedef struct channels_part {
 } channels_part;
 
 /* Four pixels, whose windows lie `stride` bytes apart, and outputs `step`. */
-static void four_pixels(const channels_part *part, const int8_t *windows, ptrdiff_t stride, int8_t *y,
-                        ptrdiff_t step)
+static void four_pixels(const channels_part *part, const int8_t *windows, ptrdiff_t stride,
+                        int8_t *y, ptrdiff_t step)
 {
     uint32_t sums[CHANNELS * ROWS];
     dots_job job = {sums, part->depth, part->count, part->depth, 0};
     ek_v6m_dots(windows, stride, part->weights, &job);
     for (int32_t o = 0; o < part->count; o++)
-        ek_fixed_store(sums + o * ROWS, ROWS, &part->fixed[o], (uint32_t)part->start[o], &part->clamp,
-                       y + o, step);
+        ek_fixed_store(sums + o * ROWS, ROWS, &part->fixed[o], (uint32_t)part->start[o],
+                       &part->clamp, y + o, step);
 }
 
 static void one_pixel(const channels_part *part, const int8_t *window, int8_t *y)

@@ -2,9 +2,9 @@
  *
  * Depthwise 3x3 convolution with dual 16-bit multiply-accumulates.
  *
- * Four channels at a time are turned from NHWC bytes to int16 planes in scratch, padding included, so that
- * two neighbouring values are one word and two outputs of a line share their loads. Lines run along the
- * longer side of the image.
+ * Four channels at a time are turned from NHWC bytes to int16 planes in scratch, padding included,
+ * so that two neighbouring values are one word and two outputs of a line share their loads. Lines
+ * run along the longer side of the image.
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -79,8 +79,8 @@ static inline void put(uint32_t a, uint32_t b, uint32_t *to, ptrdiff_t plane)
 }
 
 /* One line of the input from position `first` on, `words` words; `size` positions are inside. */
-static void fill_line(const int8_t *line, ptrdiff_t step, int32_t size, uint32_t zero, int32_t first,
-                      int32_t words, uint32_t *to, ptrdiff_t plane)
+static void fill_line(const int8_t *line, ptrdiff_t step, int32_t size, uint32_t zero,
+                      int32_t first, int32_t words, uint32_t *to, ptrdiff_t plane)
 {
     const uint32_t *const end = to + words;
     int32_t i = first;
@@ -238,8 +238,8 @@ static void run_line(const lines_job *job, const line_weights w[TAPS], const ek_
     }
 }
 
-static void run_lines(const layout *l, lines_job job, const line_weights w[TAPS], const ek_clamp *clamp,
-                      int32_t count)
+static void run_lines(const layout *l, lines_job job, const line_weights w[TAPS],
+                      const ek_clamp *clamp, int32_t count)
 {
 #ifdef __ARM_FP
     if (ek_dsp_is_whole(clamp)) {
@@ -256,8 +256,8 @@ static void run_lines(const layout *l, lines_job job, const line_weights w[TAPS]
 
 /* ---- Ranges ---------------------------------------------------------------------------------- */
 
-/* The part of one image to compute: along [u, u_end), across [v, v_end), channels [c, c_end) of the quad
- * that begins at channel `quad`. */
+/* The part of one image to compute: along [u, u_end), across [v, v_end), channels [c, c_end) of the
+ * quad that begins at channel `quad`. */
 typedef struct part {
     const int8_t *in;
     int8_t *out;
@@ -278,7 +278,8 @@ static void batch(const ek_conv_params *p, const layout *l, const part *part, ui
         const int inside = at >= 0 && at < across->in;
         const int8_t *line = part->in + part->quad + (inside ? at : 0) * across->in_step;
         fill_line(line, along->in_step, inside ? along->in : 0, zero,
-                  part->u * along->stride - along->pad, words, planes + (ptrdiff_t)i * l->line, plane);
+                  part->u * along->stride - along->pad, words,
+                  planes + (ptrdiff_t)i * l->line, plane);
     }
     for (int32_t c = part->c; c < part->c_end; c++) {
         const int32_t in_quad = c - part->quad;
@@ -302,7 +303,8 @@ static void quad(const ek_conv_params *p, const layout *l, const part *part, uin
     for (int32_t i = 0; i < QUAD; i++)
         pack_weights(p, l, part->quad + i, w[i]);
     for (int32_t v = part->v; v < part->v_end; v += l->batch)
-        batch(p, l, part, planes, (const line_weights(*)[TAPS])w, v, ek_min(l->batch, part->v_end - v));
+        batch(p, l, part, planes, (const line_weights(*)[TAPS])w, v,
+              ek_min(l->batch, part->v_end - v));
 }
 
 static void image(const ek_conv_params *p, const layout *l, part part, const ek_range *range,

@@ -2,9 +2,9 @@
  *
  * Depthwise 3x3 convolution with the instructions of ARMv6-M.
  *
- * One channel at a time is turned from NHWC to a plane of unsigned bytes in scratch, padding included: loads
- * of those take constant offsets, so that four neighbouring outputs of a line share each weight. Lines run
- * along that side of the image that four divides better.
+ * One channel at a time is turned from NHWC to a plane of unsigned bytes in scratch, padding
+ * included: loads of those take constant offsets, so that four neighbouring outputs of a line share
+ * each weight. Lines run along that side of the image that four divides better.
  */
 #include "../kernels.h"
 #include "v6m.h"
@@ -55,8 +55,8 @@ typedef struct taps_job {
     uint32_t *sums, *sums_end;
 } taps_job;
 
-/* The sums of neighbouring outputs, by stride 1 or 2; sums_end - sums is a multiple of GROUP. For 36
- * multiply-accumulates 133 instructions.
+/* The sums of neighbouring outputs, by stride 1 or 2; sums_end - sums is a multiple of GROUP. For
+ * 36 multiply-accumulates 133 instructions.
  *
  *     r0 x, r1 a weight, r2 weights, r3 a product, r4-r7 sums
  *     r8 pitch, r9 x of the group, r10 where sums go, r11 their end */
@@ -195,7 +195,8 @@ static void run_lines(const layout *l, const part *part, uint8_t zero, int32_t v
                  part->out + (v + i) * across->out_step + part->u * along->out_step);
 }
 
-/* The weights of a channel in the plane's order, and where its sums begin, as each value is 128 more. */
+/* The weights of a channel in the plane's order, and where its sums begin, as each value is 128
+ * more. */
 static void set_channel(const ek_conv_params *p, const layout *l, int32_t c, part *part)
 {
     const int8_t *weights = p->weights.data + c;

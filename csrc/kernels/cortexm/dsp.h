@@ -41,8 +41,8 @@ static inline uint32_t ek_dsp_upper(uint32_t a, uint32_t b)
     return y;
 }
 
-/* acc + both products of halves; + the product of two halves, by which half of a and of b (bottom or
- * top). Sums wrap. */
+/* acc + both products of halves; + the product of two halves, by which half of a and of b (bottom
+ * or top). Sums wrap. */
 static inline uint32_t ek_dsp_pair(uint32_t acc, uint32_t a, uint32_t b)
 {
     __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
@@ -68,8 +68,8 @@ static inline uint32_t ek_dsp_load(const int8_t *x)
     return word;
 }
 
-/* Two sums a, b and their multipliers ma, mb to two int8 results, with the zero point in `zero`; see
- * ek_dsp_requantize. Uses s0 and s1. */
+/* Two sums a, b and their multipliers ma, mb to two int8 results, with the zero point in `zero`;
+ * see ek_dsp_requantize. Uses s0 and s1. */
 #define EK_DSP_REQUANTIZE(a, b, ma, mb, zero)          \
     "    vmov s0, s1, " a ", " b "\n"                  \
     "    vcvt.f32.s32 s0, s0\n"                        \
@@ -85,10 +85,11 @@ static inline uint32_t ek_dsp_load(const int8_t *x)
     "    ssat " b ", #8, " b "\n"
 
 #ifdef __ARM_FP
-/* As ek_requantize, on integers after rounding: vcvtr rounds to nearest even and saturates to int32, and
- * the zero point is added with saturation. A product is never NaN. `whole` tells that the clamp is that
- * of the type. */
-static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp, int whole)
+/* As ek_requantize, on integers after rounding: vcvtr rounds to nearest even and saturates to
+ * int32, and the zero point is added with saturation. A product is never NaN. `whole` tells that
+ * the clamp is that of the type. */
+static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp,
+                                       int whole)
 {
     float v = (float)(int32_t)acc * multiplier;
     int32_t q;
@@ -101,7 +102,8 @@ static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_
     return (int8_t)(q > clamp->hi ? clamp->hi : q);
 }
 #else
-static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp, int whole)
+static inline int8_t ek_dsp_requantize(uint32_t acc, float multiplier, const ek_clamp *clamp,
+                                       int whole)
 {
     const ek_requant r = ek_requant_init(clamp);
     (void)whole;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the kernels for ARMv6-M share. That instruction set has eight registers for all but moves, additions
- * and comparisons, no multiply-accumulate and no load of a signed byte at a constant offset.
+ * What the kernels for ARMv6-M share. That instruction set has eight registers for all but moves,
+ * additions and comparisons, no multiply-accumulate and no load of a signed byte at a constant
+ * offset.
  */
 #ifndef EK_V6M_H
 #define EK_V6M_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Convolution and dense layers with AVX-VNNI: two vectors are four steps of depth for 16 channels, just
- * as the weights are packed. Six windows by 16 channels are summed in 12 registers; two more hold
- * weights and one the four activations that all lanes share.
+ * Convolution and dense layers with AVX-VNNI: two vectors are four steps of depth for 16 channels,
+ * just as the weights are packed. Six windows by 16 channels are summed in 12 registers; two more
+ * hold weights and one the four activations that all lanes share.
  */
 #include "vnni_avx2.h"
 

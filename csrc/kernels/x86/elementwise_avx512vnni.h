@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Elementwise operators on 64 values at a time, in the order that unpacking leaves them in and packing
- * undoes: a quarter is four values of each 128-bit lane.
+ * Elementwise operators on 64 values at a time, in the order that unpacking leaves them in and
+ * packing undoes: a quarter is four values of each 128-bit lane.
  */
 #ifndef EK_ELEMENTWISE_AVX512VNNI_H
 #define EK_ELEMENTWISE_AVX512VNNI_H

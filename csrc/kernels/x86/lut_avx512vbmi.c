@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Table look-up, 64 bytes at a time: the table is four vectors, and each half of it one permutation.
+ * Table look-up, 64 bytes at a time: the table is four vectors, and each half of it one
+ * permutation.
  */
 #include <immintrin.h>
 

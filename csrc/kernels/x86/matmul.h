@@ -2,8 +2,8 @@
  *
  * Body of matmul_sse41.c and matmul_avx2.c. Columns of b, less its zero point, are packed into
  * scratch as pairs of 16-bit numbers, two steps through k for LANES columns in a vector, so that
- * one multiply-add sums both; rows of a are widened there, too. Factors lie in [-255, 255], so a pair
- * of products is exact.
+ * one multiply-add sums both; rows of a are widened there, too. Factors lie in [-255, 255], so a
+ * pair of products is exact.
  */
 #include "../kernels.h"
 #include "../window.h"

@@ -52,9 +52,9 @@ static inline __m128i ek_pack16_avx512vnni(__m512i a, const ek_requant_avx512vnn
 
 /* rne(v) for ek_pack64, where v cannot be NaN. Packing saturates, so that clamps then take one
  * instruction for 64 values each. Here is only what an int32 cannot hold: below, the conversion
- * gives the lowest value, which becomes an int8 of -128 whatever the zero point; above, v is limited
- * first. As integers binary32 numbers have the same order, except that negative ones stay below
- * positive ones in any order; and an integer minimum does not take the multiplier's place. */
+ * gives the lowest value, which becomes an int8 of -128 whatever the zero point; above, v is
+ * limited first. As integers binary32 numbers have the same order, except that negative ones stay
+ * below positive ones in any order; and an integer minimum does not take the multiplier's place. */
 static inline __m512i ek_round_top(__m512 v, const ek_requant_avx512vnni *r)
 {
     const __m512i limited = _mm512_min_epi32(_mm512_castps_si512(v), r->top);

@@ -22,8 +22,8 @@ typedef ek_requant_avx2 requant;
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-/* Assemblers would rather take AVX-512's encoding. Tests leave the prefix out, to run the rest where
- * only that one exists. */
+/* Assemblers would rather take AVX-512's encoding. Tests leave the prefix out, to run the rest
+ * where only that one exists. */
 #define VPDPBUSD "%{vex%} vpdpbusd"
 
 /* acc + u * s. In assembly, because GCC otherwise moves accumulators around the instruction and
