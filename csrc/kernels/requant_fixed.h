@@ -92,7 +92,8 @@ static inline int32_t ek_fixed_requantize(uint32_t acc, const ek_fixed *f, const
 
 /* `count` sums that begin at `start`, of one multiplier, to outputs `step` apart. */
 static inline void ek_fixed_store(const uint32_t *sums, int32_t count, const ek_fixed *f,
-                                  uint32_t start, const ek_fixed_clamp *c, int8_t *y, ptrdiff_t step)
+                                  uint32_t start, const ek_fixed_clamp *c, int8_t *y,
+                                  ptrdiff_t step)
 {
     for (; count > 0; count--, sums++, y += step)
         *y = (int8_t)ek_fixed_requantize(*sums + start, f, c);

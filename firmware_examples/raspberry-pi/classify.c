@@ -71,10 +71,10 @@ static void take_size(const char *path, const ek_model *model, image *input)
 {
     ek_io_info info;
     check(path, ek_input_info(model, 0, &info));
-    if (ek_input_count(model) != 1 || info.raw_dtype != 2 || info.rank != 4 || info.raw_dims[0] != 1 ||
-        (info.raw_dims[3] != 1 && info.raw_dims[3] != 3))
-        fail(path, "takes no uint8 image of 1 or 3 channels; convert it with --input-layout nhwc and "
-                   "--input-std");
+    if (ek_input_count(model) != 1 || info.raw_dtype != 2 || info.rank != 4 ||
+        info.raw_dims[0] != 1 || (info.raw_dims[3] != 1 && info.raw_dims[3] != 3))
+        fail(path, "takes no uint8 image of 1 or 3 channels; convert it with --input-layout nhwc "
+                   "and --input-std");
     input->height = info.raw_dims[1];
     input->width = info.raw_dims[2];
     input->channels = info.raw_dims[3];
@@ -107,9 +107,11 @@ static void open_model(classifier *c, const char *path, uint32_t threads)
     };
     const size_t need = ek_memory_needed(model, config.kernels, threads);
     check(path, ek_create(&c->net, model, &config, aligned(need), need));
-    const size_t pixels = (size_t)c->input.width * (size_t)c->input.height * (size_t)c->input.channels;
-    check(path, ek_bind_input(c->net, 0, c->input.pixels, pixels, EK_FORMAT_RAW));
-    check(path, ek_bind_output(c->net, 0, c->scores, c->classes * sizeof *c->scores, EK_FORMAT_FLOAT));
+    const image *in = &c->input;
+    const size_t pixels = (size_t)in->width * (size_t)in->height * (size_t)in->channels;
+    check(path, ek_bind_input(c->net, 0, in->pixels, pixels, EK_FORMAT_RAW));
+    const size_t scores = c->classes * sizeof *c->scores;
+    check(path, ek_bind_output(c->net, 0, c->scores, scores, EK_FORMAT_FLOAT));
 }
 
 /* One label per line. */
@@ -118,9 +120,9 @@ static void read_labels(classifier *c, const char *path)
     size_t size;
     char *text = read_file(path, &size);
     text[size] = '\0';
-    size_t count = 0;
-    for (char *line = strtok(text, "\r\n"); line != NULL && count < MAX_LABELS; line = strtok(NULL, "\r\n"))
-        c->labels[count++] = line;
+    char *line = strtok(text, "\r\n");
+    for (size_t i = 0; line != NULL && i < MAX_LABELS; i++, line = strtok(NULL, "\r\n"))
+        c->labels[i] = line;
 }
 
 /* ---- Images ---------------------------------------------------------------------------------- */

@@ -16,7 +16,13 @@ typedef struct image {
 
 #define MAX_IMAGE_SIDE 8192
 
-typedef enum image_status { IMAGE_OK, IMAGE_END, IMAGE_BAD, IMAGE_CUT_OFF, IMAGE_NO_MEMORY } image_status;
+typedef enum image_status {
+    IMAGE_OK,
+    IMAGE_END,
+    IMAGE_BAD,
+    IMAGE_CUT_OFF,
+    IMAGE_NO_MEMORY
+} image_status;
 
 /* The next image of a stream into `image`, whose pixels are reused; zero it before the first call
  * and free the pixels after the last. IMAGE_END where the stream ends between two images. Samples

@@ -30,7 +30,8 @@ int8_t FORM(round)(float v, const ek_clamp *clamp)
     return ek_round_clamped(v, &r);
 }
 
-int8_t FORM(sum)(int32_t a, float a_multiplier, int32_t b, float b_multiplier, const ek_clamp *clamp)
+int8_t FORM(sum)(int32_t a, float a_multiplier, int32_t b, float b_multiplier,
+                 const ek_clamp *clamp)
 {
     const ek_requant r = ek_requant_init(clamp);
     const ek_sum s = ek_sum_init(a_multiplier, b_multiplier);

@@ -33,7 +33,8 @@ typedef struct sums_job {
 /* The multiply-accumulate loop over `depth` values. Per two values, 13 instructions do 16
  * multiply-accumulates. Both advance the pointers and counts in their job, or overwrite its sums.
  *
- *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their weights
+ *     r0 x, r1 weights, r2 r3 pixels, r4-r7 sums of channel 0, r8-r11 of channel 1, r12 lr their
+ *     weights
  *     sp: end of x in steps of eight, end of x, x, the job, depth */
 void ek_dsp_sums(const uint32_t *x, const int8_t *weights, sums_job *job, int32_t depth);
 void ek_dsp_outputs(const uint32_t *x, const int8_t *weights, blocks_job *job, int32_t depth);

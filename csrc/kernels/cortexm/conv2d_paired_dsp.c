@@ -30,9 +30,10 @@ typedef struct paired_job {
 /* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates
  * 14 instructions, in 15 or 20 cycles. Outputs are clamped to the whole type.
  *
- *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel each,
- *        r6 r7, r8 r9, r10 r11, r12 lr sums
- *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that of eights
+ *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel
+ *        each, r6 r7, r8 r9, r10 r11, r12 lr sums
+ *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that
+ *        of eights
  *     s0 s1 requantization, s2 x, s4 its end, s5 start, s6 multiplier, s7 s8 y,
  *     s9 zero point, s10 start_end, s12-s15 multipliers */
 void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job,
@@ -429,7 +430,8 @@ static int is_pointwise(const windows *win)
 {
     const ek_conv_params *p = win->p;
     return win->by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0
-        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h && (p->out.w - 1) * p->stride_w < p->in.w;
+        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
+        && (p->out.w - 1) * p->stride_w < p->in.w;
 }
 
 /* Pairs of columns of one row from the first one on, all of whose channels are whole blocks;

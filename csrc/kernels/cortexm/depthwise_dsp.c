@@ -115,8 +115,8 @@ typedef struct lines_job {
 /* By stride 1 or 2, clamped to the whole type. For 18 multiply-accumulates 37 or 40 instructions.
  *
  *     r0-r2 x, r3 y, r4-r9 weights, r10 r11 sums, r12 lr words of x
- *     s2 start, s3 multiplier, s4 zero point, s5 step, s6 where r0 ends, s7 bytes, s8 x_next, s9 y_next,
- *     s10 lines */
+ *     s2 start, s3 multiplier, s4 zero point, s5 step, s6 where r0 ends, s7 bytes, s8 x_next,
+ *     s9 y_next, s10 lines */
 void ek_dsp_depthwise_1(const lines_job *job, const line_weights *weights);
 void ek_dsp_depthwise_2(const lines_job *job, const line_weights *weights);
 

@@ -25,7 +25,8 @@ static inline ek_patch_shape ek_patch_shape_of(const ek_conv_params *p)
 
 /* The values under a window, with x_zero outside the input: in the input itself where they stand
  * there in one run, else copied to `patch`. `image` is at the group's first channel. */
-static inline const int8_t *ek_patch(const ek_conv_params *p, const ek_patch_shape *s, const int8_t *image,
+static inline const int8_t *ek_patch(const ek_conv_params *p, const ek_patch_shape *s,
+                                     const int8_t *image,
                                      int32_t row, int32_t col, int8_t *patch)
 {
     const int32_t h = row % p->out.h * p->stride_h - p->pad_top;
