@@ -49,8 +49,9 @@ def command(
 ) -> None:
     """A folder of C that builds with make: model in flash, the runtime parts that it needs, a self-test.
 
-    It appears after it was built and has passed its self-test on the board that QEMU emulates. `--as library` writes
-    the same parts as a Zephyr module, PlatformIO and Arduino library and ESP-IDF component, without a self-test.
+    It appears after it was built and has passed its self-test on the board that QEMU emulates.
+
+    With --as library: a Zephyr module, PlatformIO and Arduino library and ESP-IDF component, without a self-test.
     """
     if form is Form.LIBRARY:
         if any(value is not None for value in (input, input_layout, input_mean, input_std)):
