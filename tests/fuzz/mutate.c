@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A mutator that knows the format: it changes fields, dimensions, weights and sections, then
- * usually makes the file consistent again (shapes, sizes, lifetimes, places in the arena, multipliers
- * that repeat scales) and nearly always repairs its checksums, so that a good share of what it makes
- * passes the loader and reaches the kernels.
+ * usually makes the file consistent again (shapes, sizes, lifetimes, places in the arena,
+ * multipliers that repeat scales) and nearly always repairs its checksums, so that a good share of
+ * what it makes passes the loader and reaches the kernels.
  */
 #include "core/crc32.h"
 #include "core/format.h"
@@ -285,7 +285,7 @@ static float ordinary_scale(fuzz_random *r)
     return values[fuzz_below(r, sizeof values / sizeof values[0])];
 }
 
-/* ---- Mutations that mostly keep a file valid --------------------------------------------------- */
+/* ---- Mutations that mostly keep a file valid ------------------------------------------------- */
 
 static void change_bytes(uint8_t *data, uint32_t size, fuzz_random *r)
 {
@@ -626,7 +626,7 @@ static void swap_ops(model *m, fuzz_random *r)
     free(copy);
 }
 
-/* ---- Mutations that mostly break it ------------------------------------------------------------ */
+/* ---- Mutations that mostly break it ---------------------------------------------------------- */
 
 static void change_any_record(model *m, fuzz_random *r)
 {
@@ -885,7 +885,8 @@ static void fit_raw_tables(model *m, fuzz_random *r)
 static int has_tiles(const model *m, const ek_tensor_record *t)
 {
     return (t->encoding == EK_ENCODING_INTERLEAVED || t->encoding == EK_ENCODING_PAIRED) &&
-           dims_of(m, t) != NULL && t->rank >= 2 && elements_of(m, t) != 0 && t->tile_n != 0 && t->tile_k != 0;
+           dims_of(m, t) != NULL && t->rank >= 2 && elements_of(m, t) != 0 && t->tile_n != 0 &&
+           t->tile_k != 0;
 }
 
 /* Zeros behind the last channel and the last depth of INTERLEAVED weights. */
