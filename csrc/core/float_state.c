@@ -11,7 +11,8 @@
 #error "edgekit must not be built with -ffast-math: results would depend on the compiler"
 #endif
 
-#if FLT_EVAL_METHOD != 0
+/* 16: _Float16 has arithmetic of its own, and float keeps its. */
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "edgekit needs float arithmetic in single precision: on 32-bit x86 build with -msse2 -mfpmath=sse"
 #endif
 

@@ -14,7 +14,8 @@
 #ifdef __FAST_MATH__
 #error "edgekit's results are defined by IEEE-754: build without -ffast-math"
 #endif
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+/* 16: _Float16 has arithmetic of its own, and float keeps its. */
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "edgekit needs binary32 arithmetic without excess precision (x86: -msse2 -mfpmath=sse)"
 #endif
 #ifdef __clang__

@@ -118,6 +118,17 @@ def test_the_example_gives_the_reference_s_bits_on_a_board(for_m4: Library, mode
 
 
 @pytest.mark.slow
+def test_intrinsics_of_helium_are_inlined_all_the_same(model: Path, tmp_path: Path) -> None:
+    """arm_mve.h is included after the pragmas."""
+    ready("cortex-m55")
+    made = library(model, "cortex-m55", tmp_path / "library")
+    assert any("_mve" in name for name in made.kernels)
+    memory, *outputs = numbers(run_on_board("cortex-m55", made, model, tmp_path))
+    assert memory == made.memory_bytes
+    assert outputs == expected(model)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4"])
 def test_the_portable_library_runs_on_boards(name: str, portable: Library, model: Path, tmp_path: Path) -> None:
     """Without an FPU and with one that fuses products and sums unless told not to."""
