@@ -10,11 +10,15 @@ from enum import IntEnum
 import numpy as np
 
 from edgekit.errors import CheckError
+from edgekit.format import schema
 from edgekit.format.schema import Dtype
-from edgekit.kernel_sets import ladder
-from edgekit.program import Program, tensor_bytes
+from edgekit.kernel_sets import kernel_sets, ladder
+from edgekit.program import Program, Tensor, tensor_bytes
 from edgekit.serving import protocol
 from edgekit.serving.pipes import Pipes
+
+MAX_NAME_BYTES = 255
+"""Of a kernel or a kernel set; a longer one is no name."""
 
 
 class Show(IntEnum):
@@ -110,9 +114,11 @@ class Client:
         version = self._read_number()
         if version != protocol.VERSION:
             raise CheckError(f"{self._pipes.name}: answers in protocol {version}, not {protocol.VERSION}")
-        processors, sets = self._read_number(), self._read_number()
-        bits = [(self._read_number(), self._read_text()) for _ in range(sets)]
-        return Capabilities(processors, {name: bit for bit, name in bits})
+        processors, sets = self._read_number(), self._read_most(len(kernel_sets()))
+        bits = {name: bit for bit, name in ((self._read_number(), self._read_text()) for _ in range(sets))}
+        if not bits or not bits.keys() <= kernel_sets().keys():
+            raise self._nonsense("kernel sets")
+        return Capabilities(processors, bits)
 
     def load(self, program: Program, model: bytes) -> int:
         """Opens a model, given as its file and what that holds, and returns the nanoseconds it took; the one
@@ -137,10 +143,13 @@ class Client:
         Raises:
             CheckError: the runtime cannot.
         """
+        assert self._program is not None, "no model is loaded"
         self._pipes.write(b"".join(map(_number, (protocol.PREPARE, kernel_sets, threads, int(repack)))))
         self._check_status()
         memory, scratch, time = self._read_number(), self._read_number(), self._read_time()
-        steps = [(self._read_number(), self._read_text()) for _ in range(self._read_number())]
+        steps = [(self._read_number(), self._read_text()) for _ in range(self._read_most(schema.MAX_RECORDS))]
+        if any(op >= len(self._program.ops) for op, _ in steps):
+            raise self._nonsense("an operator")
         self._instances += 1
         return Prepared(self._instances - 1, memory, scratch, time, [op for op, _ in steps], [name for _, name in steps])
 
@@ -153,7 +162,7 @@ class Client:
             array = np.ascontiguousarray(sample[name])
             request += [_number(input_format(program, name, array)), array.tobytes()]
         self._pipes.write(b"".join(request))
-        tensors = self._read_tensors(program) if show != Show.OUTPUTS else self._read_no_tensor()
+        tensors = self._read_tensors(program, show)
         outputs = [self._pipes.read(tensor_bytes(program.tensors[name])) for name in program.outputs]
         return Reply(tensors, outputs, self._read_time(), self._read_number())
 
@@ -185,20 +194,19 @@ class Client:
                 f"{self._pipes.name}: the runtime refuses the model: status {status} ({name}), file offset {offset}"
             )
 
-    def _read_tensors(self, program: Program) -> dict[int, bytes]:
+    def _read_tensors(self, program: Program, show: Show) -> dict[int, bytes]:
         """Those of all operators; if the other side ends, the one that it was at is named."""
-        tensors = {}
-        for op in [*program.ops, None]:
+        tensors: dict[int, bytes] = {}
+        sizes = [_shown_bytes(tensor, show) for tensor in program.tensors.values()]
+        for op in [*(program.ops if show != Show.OUTPUTS else []), None]:
             self._pipes.doing = f"in {op.opcode.name} '{op.name}': " if op else ""
             if (index := self._read_number()) == protocol.NO_TENSOR:
                 break
-            tensors[index] = self._pipes.read(self._read_number())
+            if op is None or index >= len(sizes) or (count := self._read_number()) != sizes[index]:
+                raise self._nonsense("a tensor")
+            tensors[index] = self._pipes.read(count)
         self._pipes.doing = ""
         return tensors
-
-    def _read_no_tensor(self) -> dict[int, bytes]:
-        self._read_number()
-        return {}
 
     def _read_number(self) -> int:
         return int.from_bytes(self._pipes.read(4), "little")
@@ -206,8 +214,25 @@ class Client:
     def _read_time(self) -> int:
         return int.from_bytes(self._pipes.read(8), "little")
 
+    def _read_most(self, most: int) -> int:
+        """A count that says how much follows."""
+        if (count := self._read_number()) > most:
+            raise self._nonsense("a count")
+        return count
+
     def _read_text(self) -> str:
-        return self._pipes.read(self._read_number()).decode()
+        try:
+            return self._pipes.read(self._read_most(MAX_NAME_BYTES)).decode()
+        except UnicodeDecodeError:
+            raise self._nonsense("a name") from None
+
+    def _nonsense(self, what: str) -> CheckError:
+        return CheckError(f"{self._pipes.name}: {self._pipes.doing}replies what cannot be {what}")
+
+
+def _shown_bytes(tensor: Tensor, show: Show) -> int:
+    """How many bytes show a tensor."""
+    return {Show.DIGESTS: 32, Show.TIMES: 8}.get(show) or tensor_bytes(tensor)
 
 
 def input_format(program: Program, name: str, array: np.ndarray) -> int:

@@ -18,6 +18,8 @@ SILENCE_SECONDS = 300
 """After that long without a byte the other side is taken to hang; the largest layer takes an emulator seconds."""
 GRACE_SECONDS = 10
 """How long a process may take to end once its pipes are closed."""
+MAX_GREETING_BYTES = 2**16
+"""What a process, or the shell that starts it, may print before it serves."""
 
 Failure = Callable[[int, str], EdgekitError | None]
 
@@ -66,10 +68,17 @@ class Pipes:
         return bytes(data)
 
     def skip_to(self, mark: bytes) -> None:
-        """Reads what comes up to and with `mark`."""
+        """Reads what comes up to and with `mark`, which stands near the beginning.
+
+        Raises:
+            CheckError: it does not, or the process ends or hangs.
+        """
         end = b""
-        while end != mark:
+        for _ in range(MAX_GREETING_BYTES):
             end = (end + self.read(1))[-len(mark) :]
+            if end == mark:
+                return
+        raise CheckError(f"{self.name}: prints without end before it serves")
 
     def write(self, data: bytes) -> None:
         """All of `data`.

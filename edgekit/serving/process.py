@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from edgekit.serving.client import Client
 from edgekit.serving.pipes import GRACE_SECONDS, Failure, Pipes
@@ -41,6 +41,7 @@ def serving(
                 client = Client(pipes)
                 yield client
                 client.end()
-                process.wait(GRACE_SECONDS)
+                with suppress(subprocess.TimeoutExpired):  # it has said all that it was asked
+                    process.wait(GRACE_SECONDS)
             finally:
                 pipes.close()

@@ -19,7 +19,7 @@ from edgekit.format.reader import read
 from edgekit.program import Program
 from edgekit.reference.executor import run
 from edgekit.runtime.header import numbers
-from edgekit.serving import Pipes, Show, pipes, protocol
+from edgekit.serving import Pipes, Show, pipes, process, protocol
 from edgekit.serving.process import serving
 from edgekit.verify.samples import synthetic
 
@@ -190,6 +190,65 @@ def test_a_program_that_speaks_otherwise_is_one_message() -> None:
     command = ["sh", "-c", "echo welcome; cat >/dev/null"]
     with pytest.raises(CheckError, match=r"^here: answers in protocol \d+, not \d+$"), serving("here", command) as client:
         client.hello()
+
+
+REPLYING = "import sys; sys.stdout.buffer.write(bytes.fromhex(sys.argv[1])); sys.stdout.flush(); sys.stdin.read()"
+"""A program that says the same whatever it is asked."""
+HELLO = number(protocol.VERSION, 4)
+OPENED = number(0, 0, 0, 0)
+PREPARED = OPENED + number(0, 0, 100, 10, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "what"),
+    [
+        (HELLO + number(2**32 - 1), "a count"),
+        (HELLO + number(0), "kernel sets"),
+        (HELLO + number(1, 1, 2**31), "a count"),
+        (HELLO + number(1, 1, 2) + b"\xff\xfe", "a name"),
+        (HELLO + number(1, 1, 4) + b"sse9", "kernel sets"),
+    ],
+)
+def test_what_cannot_be_capabilities_is_one_message(reply: bytes, what: str) -> None:
+    command = [sys.executable, "-c", REPLYING, reply.hex()]
+    with pytest.raises(CheckError, match=f"^here: replies what cannot be {what}$"), serving("here", command) as client:
+        client.hello()
+
+
+@pytest.mark.parametrize(
+    ("reply", "what"),
+    [
+        (OPENED + number(0, 0, 100, 10, 0, 0, 2**32 - 1), "a count"),
+        (PREPARED + number(1, 2**16, 0), "an operator"),
+        (PREPARED + number(1, 0, 256), "a count"),
+        (PREPARED + number(1, 0, 0, 2**16, 32), "a tensor"),
+        (PREPARED + number(1, 0, 0, 1, 33), "a tensor"),
+        (PREPARED + number(1, 0, 0, 1, 2**32 - 1), "a tensor"),
+        (PREPARED + number(1, 0, 0) + (number(1, 32) + bytes(32)) * 100, "a tensor"),
+    ],
+)
+def test_what_cannot_be_a_run_is_one_message(program: Program, reply: bytes, what: str) -> None:
+    assert len(program.ops) < 100
+    command = [sys.executable, "-c", REPLYING, reply.hex()]
+    message = rf"^here: (in \w+ '.*': )?replies what cannot be {what}$"
+    with pytest.raises(CheckError, match=message), serving("here", command) as client:
+        client.load(program, b"")
+        client.run(client.prepare(), sample(program), Show.DIGESTS)
+
+
+def test_a_program_that_prints_without_end_is_one_message() -> None:
+    command = [sys.executable, "-c", "while True: print('y')"]
+    message = "^here: prints without end before it serves$"
+    with pytest.raises(CheckError, match=message), serving("here", command, mark=b"mark") as client:
+        client.hello()
+
+
+def test_a_program_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
+    reply = HELLO + number(1, 1, 6) + b"scalar"
+    command = [sys.executable, "-c", f"{REPLYING}; import time; time.sleep(1000)", reply.hex()]
+    with serving("here", command) as client:
+        assert client.hello().kernel_sets == {"scalar": 1}
 
 
 def test_the_numbers_are_those_of_the_headers(root: Path) -> None:
