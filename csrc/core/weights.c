@@ -52,8 +52,8 @@ uint64_t ek_packed_bytes(uint64_t channels, uint64_t depth, int32_t tile_n, int3
 
 /* ---- Matrices: DENSE and INTERLEAVED --------------------------------------------------------- */
 
-/* How the rows of a matrix lie: chains of segments of 2^shift elements, `jump` from one to the next.
- * A DENSE row is one segment. */
+/* How the rows of a matrix lie: chains of segments of 2^shift elements, `jump` from one to the
+ * next. A DENSE row is one segment. */
 typedef struct row_layout {
     size_t tiles_bytes; /* of the rows of a tile; DENSE: of a row */
     int32_t tile_n;     /* DENSE: 1 */
@@ -123,15 +123,17 @@ static void unpack_matrix(const ek_stored_weights *w, int32_t row, int32_t count
 
 /* ---- PAIRED ---------------------------------------------------------------------------------- */
 
-/* The 16-bit number that holds the weights of rows `row`, which is even, and row + 1. In a tile stand the
- * numbers of columns 0 2 of the first pair of rows, 0 2 of the second, then 1 3 of both. */
+/* The 16-bit number that holds the weights of rows `row`, which is even, and row + 1. In a tile
+ * stand the numbers of columns 0 2 of the first pair of rows, 0 2 of the second, then 1 3 of
+ * both. */
 static int32_t pair_at(const ek_stored_weights *w, int32_t row, int32_t k)
 {
     const size_t tiles = (size_t)((w->depth + EK_PAIRED_TILE - 1) / EK_PAIRED_TILE);
     const size_t tile = (size_t)(row / EK_PAIRED_TILE) * tiles + (size_t)(k / EK_PAIRED_TILE);
     const int32_t number = (k & 1) * 4 + (row & 2) + (k >> 1 & 1);
     int16_t pair;
-    memcpy(&pair, w->data + tile * EK_PAIRED_TILE * EK_PAIRED_TILE + 2 * (size_t)number, sizeof pair);
+    memcpy(&pair, w->data + tile * EK_PAIRED_TILE * EK_PAIRED_TILE + 2 * (size_t)number,
+           sizeof pair);
     return pair;
 }
 
@@ -162,7 +164,8 @@ static void unpack_paired(const ek_stored_weights *w, int32_t row, int32_t count
     }
 }
 
-/* No weight is 128, what fills the tiles is zero, and the magnitudes of an odd row are small enough. */
+/* No weight is 128, what fills the tiles is zero, and the magnitudes of an odd row are small
+ * enough. */
 static int paired_is_sound(const ek_stored_weights *w)
 {
     const int32_t rows = (int32_t)round_up((uint64_t)w->rows, EK_PAIRED_TILE);
@@ -366,8 +369,8 @@ void ek_unpack_rows(const ek_stored_weights *stored, int32_t row, int32_t count,
         unpack_matrix(stored, row, count, &to, out);
 }
 
-/* Eight bytes at a time: a byte of `v` is zero where a weight is -128, and a borrow out of it sets the
- * top bit of `v - ones` where `v` has none. Filling bytes are zero, and so no -128. */
+/* Eight bytes at a time: a byte of `v` is zero where a weight is -128, and a borrow out of it sets
+ * the top bit of `v - ones` where `v` has none. Filling bytes are zero, and so no -128. */
 int ek_weights_pairs_fit(const ek_stored_weights *stored)
 {
     const uint64_t tops = UINT64_C(0x8080808080808080), ones = UINT64_C(0x0101010101010101);

@@ -3,8 +3,8 @@
  * Requantization for processors without floating-point unit: the results of requant.h's binary32
  * operations, by integers. Included by requant.h alone.
  *
- * A real product lies within a bound of the binary32 one. Unless it is that near to a tie, both round
- * to the same integer; and there, less than once in thousands, software arithmetic decides.
+ * A real product lies within a bound of the binary32 one. Unless it is that near to a tie, both
+ * round to the same integer; and there, less than once in thousands, software arithmetic decides.
  */
 #ifndef EK_REQUANT_INTEGER_H
 #define EK_REQUANT_INTEGER_H
@@ -93,8 +93,8 @@ static inline int8_t ek_requantize(uint32_t acc, float multiplier, const ek_requ
     return ek_clamp_integer(upper >> k, r);
 }
 
-/* f32(f32(a * ma) + f32(b * mb)) for |a|, |b| <= 255. `shift` is that of fixed-point multipliers for
- * which |sum| < 2^30; 0 where there are none. */
+/* f32(f32(a * ma) + f32(b * mb)) for |a|, |b| <= 255. `shift` is that of fixed-point multipliers
+ * for which |sum| < 2^30; 0 where there are none. */
 typedef struct ek_sum {
     float a_multiplier, b_multiplier;
     int32_t a_fixed, b_fixed, shift;
@@ -118,7 +118,8 @@ static inline ek_sum ek_sum_init(float a_multiplier, float b_multiplier)
 {
     const int32_t a = ek_biased_exponent(ek_float_bits(a_multiplier));
     const int32_t b = ek_biased_exponent(ek_float_bits(b_multiplier));
-    /* Multipliers below 2^(e - 126), e the larger exponent: two products of 255 below 2^(e - 117). */
+    /* Multipliers below 2^(e - 126), e the larger exponent: two products of 255 below
+     * 2^(e - 117). */
     const int32_t fitting = 147 - (a > b ? a : b);
     ek_sum s = {.a_multiplier = a_multiplier, .b_multiplier = b_multiplier};
     if (fitting < EK_SUM_MIN_SHIFT)
@@ -129,8 +130,8 @@ static inline ek_sum ek_sum_init(float a_multiplier, float b_multiplier)
     return s;
 }
 
-/* In units of 2^-shift: half a unit for each of 2 * 255, and three roundings of numbers below 2^30, each
- * by less than 2^-24 of it. */
+/* In units of 2^-shift: half a unit for each of 2 * 255, and three roundings of numbers below 2^30,
+ * each by less than 2^-24 of it. */
 #define EK_SUM_WINDOW (255 + 3 * 64)
 
 static inline int8_t ek_requantize_sum(int32_t a, int32_t b, const ek_sum *s, const ek_requant *r)

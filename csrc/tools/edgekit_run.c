@@ -119,7 +119,8 @@ static char *npy_header(const char *path, const file *f, const uint8_t **data, s
     return text;
 }
 
-/* How the array of a .npy file is bound: its element type tells the model's own input from raw data. */
+/* How the array of a .npy file is bound: its element type tells the model's own input from raw
+ * data. */
 static ek_format npy_format(const char *path, const char *header, const ek_io_info *info)
 {
     static const char *const raw_types[] = {"none", "'|i1'", "'|u1'"};
