@@ -27,10 +27,9 @@ static ek_conv_params conv_params(const ek_op *op, const ek_window *w, uint32_t 
 {
     const ek_model *model = op->model;
     const ek_tensor_record *x = ek_op_input(op, 0), *y = ek_op_output(op);
-    const ek_shape in = ek_shape_of(model, x), out = ek_shape_of(model, y);
     return (ek_conv_params){
-        .in = ek_image_of(&in),
-        .out = ek_image_of(&out),
+        .in = ek_image_of_tensor(model, x),
+        .out = ek_image_of_tensor(model, y),
         .kernel_h = (int32_t)w->kernel_h,
         .kernel_w = (int32_t)w->kernel_w,
         .stride_h = (int32_t)w->stride_h,
@@ -143,8 +142,8 @@ void ek_prepare_dense(ek_builder *builder, const ek_op *op)
     const ek_model *model = op->model;
     const ek_dense_record *r = ek_op_params(op);
     const ek_tensor_record *x = ek_op_input(op, 0), *w = ek_op_input(op, 1);
-    const ek_shape in = ek_shape_of(model, x), kernel = ek_shape_of(model, w);
-    const int32_t rows = ek_shape_rows(&in), o = kernel.dims[0], k = kernel.dims[1];
+    const int32_t o = (int32_t)ek_dims(model, w)[0], k = (int32_t)ek_dims(model, w)[1];
+    const int32_t rows = (int32_t)ek_elements(model, x) / k;
     ek_conv_params p = {
         .in = {1, 1, rows, k, rows * k, rows * k, k},
         .out = {1, 1, rows, o, rows * o, rows * o, o},

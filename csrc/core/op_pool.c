@@ -41,10 +41,9 @@ static ek_pool_params pool_params(const ek_op *op, const ek_window *w)
 {
     const ek_model *model = op->model;
     const ek_tensor_record *x = ek_op_input(op, 0), *y = ek_op_output(op);
-    const ek_shape in = ek_shape_of(model, x), out = ek_shape_of(model, y);
     return (ek_pool_params){
-        .in = ek_image_of(&in),
-        .out = ek_image_of(&out),
+        .in = ek_image_of_tensor(model, x),
+        .out = ek_image_of_tensor(model, y),
         .kernel_h = (int32_t)w->kernel_h,
         .kernel_w = (int32_t)w->kernel_w,
         .stride_h = (int32_t)w->stride_h,

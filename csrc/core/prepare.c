@@ -63,6 +63,12 @@ ek_image ek_image_of(const ek_shape *s)
                       s->strides[0], s->strides[1], s->strides[2]};
 }
 
+ek_image ek_image_of_tensor(const ek_model *model, const ek_tensor_record *tensor)
+{
+    const ek_shape shape = ek_shape_of(model, tensor);
+    return ek_image_of(&shape);
+}
+
 int32_t ek_zero_point(const ek_model *model, const ek_tensor_record *tensor)
 {
     return ek_quant(model, tensor)->zero_point;

@@ -66,6 +66,7 @@ int32_t ek_shape_size(const ek_shape *shape);
 
 /* Of a rank 4 tensor [N,H,W,C]. */
 ek_image ek_image_of(const ek_shape *shape);
+ek_image ek_image_of_tensor(const ek_model *model, const ek_tensor_record *tensor);
 
 int32_t ek_zero_point(const ek_model *model, const ek_tensor_record *tensor);
 float ek_scale(const ek_model *model, const ek_tensor_record *tensor);

@@ -79,6 +79,6 @@ def _firmware(made: dict[str, Any]) -> list[tuple[str, str]]:
             "RAM",
             f"{sizes['ram_bytes']:,} bytes: memory {sizes['memory_bytes']:,} (arena {made['arena_bytes']:,}, "
             f"scratch {made['scratch_bytes']:,}), other data {sizes['data_bytes']:,}, stack {sizes['stack_bytes']:,} "
-            f"(used {made['stack_used']:,})",
+            f"(bound {made['stack_bound']:,}, used {made['stack_used']:,})",
         ),
     ]

@@ -20,6 +20,7 @@ from edgekit.firmware.boards import board, heap_bytes
 from edgekit.firmware.build import Linked
 from edgekit.firmware.generate import Subject, generate, readme
 from edgekit.firmware.serve import STACK_BYTES, Server
+from edgekit.firmware.stack import stack_bound
 from edgekit.format.reader import read
 from edgekit.format.summary import summarize
 from edgekit.format.writer import write
@@ -28,8 +29,8 @@ from edgekit.verify.backends.base import Sample
 from edgekit.verify.samples import synthetic
 
 STACK_MARGIN = 256
-"""Bytes of stack beyond what the self-test was seen to use: an interrupt's frame with floating-point registers
-(104), and room for its handler."""
+"""Bytes of stack beyond the bound of the program's: an interrupt's frame with floating-point registers (104), and room
+for its handler."""
 
 _SYNTHETIC_SAMPLES = 16
 
@@ -43,6 +44,7 @@ class Firmware:
         kernels: kernel of every step of the model.
         arena_bytes, scratch_bytes: parts of `sizes.memory_bytes`.
         arena_lower_bound_bytes: what no plan could do without.
+        stack_bound: bytes of stack that no path through the program exceeds, without interrupts.
         stack_used: most bytes of stack in use during the self-test.
         macs: multiply-accumulates of one inference.
     """
@@ -54,6 +56,7 @@ class Firmware:
     arena_bytes: int
     arena_lower_bound_bytes: int
     scratch_bytes: int
+    stack_bound: int
     stack_used: int
     macs: int
 
@@ -144,9 +147,9 @@ def _make(
         prepared = server.load(program, content)
     subject = Subject(title(model), program, content, sample, about, target, prepared)
     _write_and_build(subject, folder, STACK_BYTES)
+    bound = _stack_bound(subject, folder)
+    _write_and_build(subject, folder, -(-(bound + STACK_MARGIN) // 8) * 8)
     used = build.stack_used(build.run(target, folder / "firmware.elf"))
-    _write_and_build(subject, folder, -(-(used + STACK_MARGIN) // 64) * 64)
-    build.run(target, folder / "firmware.elf")
     summary = summarize(content)
     made = Firmware(
         target=name,
@@ -156,12 +159,24 @@ def _make(
         arena_bytes=program.arena_bytes,
         arena_lower_bound_bytes=summary["arena_lower_bound_bytes"],
         scratch_bytes=prepared.scratch_bytes,
+        stack_bound=bound,
         stack_used=used,
         macs=summary["macs"],
     )
-    figures = {**vars(made.sizes), "arena_bytes": made.arena_bytes, "scratch_bytes": made.scratch_bytes, "stack_used": used}
+    figures = {
+        **vars(made.sizes), "arena_bytes": made.arena_bytes, "scratch_bytes": made.scratch_bytes,
+        "stack_bound": bound, "stack_used": used, "stack_margin": STACK_MARGIN,
+    }  # fmt: skip
     (folder / "README.md").write_text(readme(subject, figures, made.macs), encoding="utf-8")
     return made
+
+
+def _stack_bound(subject: Subject, folder: Path) -> int:
+    """Of the self-test; the application calls less."""
+    gcc = toolchain.cpu_command(subject.target)[0]
+    kernels = set(subject.prepared.kernels) - {""}
+    operators = {op.opcode.name.lower() for op in subject.program.ops}
+    return stack_bound(gcc, folder, folder / "firmware.elf", kernels, operators)
 
 
 def _write_and_build(subject: Subject, folder: Path, stack_bytes: int) -> None:

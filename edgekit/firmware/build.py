@@ -42,12 +42,12 @@ class Linked:
 
 
 def build(folder: Path) -> Path:
-    """Runs `make` and returns the self-test's image; the application's lies beside it.
+    """Runs `make`, with call graphs, and returns the self-test's image; the application's lies beside it.
 
     Raises:
         EdgekitError: it fails.
     """
-    toolchain.run(["make", "-s", "-j2"], folder)
+    toolchain.run(["make", "-s", "-j2", "STACK=-fcallgraph-info=su"], folder)
     return folder / "firmware.elf"
 
 

@@ -216,8 +216,18 @@ def _makefile(target: Target, sources: list[str], selftest: list[str]) -> str:
         ldflags=" ".join(toolchain.LINK_FLAGS),
         sources=" \\\n".join(f"    {name}" for name in sources),
         selftest=" \\\n".join(f"    {name}" for name in selftest),
+        loops=" ".join(name for name in sources if _has_loops(name)),
         emulator=" ".join(target.emulator),
     )
+
+
+def _has_loops(source: str) -> bool:
+    """Whether it is a kernel for these processors whose inner loops are in C alone."""
+    name = source.removeprefix("edgekit/")
+    if not name.startswith("kernels/cortexm/"):
+        return False
+    text = (source_root() / "csrc" / name).read_text(encoding="utf-8")
+    return "EK_ASM_FUNCTION" not in text and "__asm__" not in text
 
 
 def readme(subject: Subject, sizes: Mapping[str, int], macs: int) -> str:

@@ -109,14 +109,20 @@ SIZE = $size
 FLAGS = $cpu_flags
 # Contraction would change results.
 CFLAGS = $cflags -Werror -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
-OPTIMIZE = -Os
+# Speed where loops are in C.
+SMALL = -Os
+FAST = -O2
+# `make STACK=-fcallgraph-info=su` writes call graphs with frames.
+STACK =
 LDFLAGS = $ldflags -T board.ld
 
 SOURCES = \\
 $sources
+LOOPS = $loops
 SELFTEST = \\
 $selftest
 OBJECTS = $$(SOURCES:%.c=build/%.o)
+OPTIMIZE = $$(SMALL)
 FIRMWARE = $$(OBJECTS) $$(SELFTEST:%.c=build/%.o)
 APPLICATION = $$(OBJECTS) build/application.o
 
@@ -128,9 +134,11 @@ firmware.elf: $$(FIRMWARE) board.ld
 application.elf: $$(APPLICATION) board.ld
 \t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(APPLICATION) -o $$@
 
+$$(LOOPS:%.c=build/%.o): OPTIMIZE = $$(FAST)
+
 build/%.o: %.c
 \t@mkdir -p $$(@D)
-\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) -MMD -c $$< -o $$@
+\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) $$(STACK) -MMD -c $$< -o $$@
 
 run: firmware.elf
 \t$emulator firmware.elf
@@ -164,7 +172,10 @@ input and compares every operator's output, and the digest of every output, with
 | flash: what the self-test adds | $selftest_bytes |
 | RAM: runtime memory (arena $arena_bytes, scratch $scratch_bytes) | $memory_bytes |
 | RAM: outputs and other data | $data_bytes |
-| RAM: stack (used in the self-test: $stack_used) | $stack_bytes |
+| RAM: stack | $stack_bytes |
+
+No path through the program uses more than $stack_bound bytes of stack: frames of functions and calls, from the compiler's
+call graph and the disassembly. The self-test used $stack_used. $stack_margin bytes are added for an interrupt.
 
 MACs of one inference: $macs.
 
