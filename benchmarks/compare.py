@@ -372,11 +372,16 @@ def run(
     return results
 
 
+def thread_counts(text: str) -> tuple[int, ...]:
+    """From numbers separated by commas."""
+    return tuple(map(int, text.split(",")))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(zoo.ZOO), help="of the zoo, separated by commas")
     parser.add_argument("--peers", default=",".join(PEERS), help="separated by commas; edgekit always takes part")
-    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--threads", type=thread_counts, default="1,2", help="separated by commas")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--round-seconds", type=float, default=0.05, help="for each engine; at least three runs")
     parser.add_argument("--starts", type=int, default=5, help="fresh processes of each engine on each network")
@@ -388,16 +393,18 @@ def main() -> None:
     for name, known in [*((name, PEERS) for name in names), *((name, zoo.ZOO) for name in nets)]:
         if name not in known:
             parser.error(f"{name} is none of {', '.join(known)}")
-    plan = Plan(tuple(map(int, options.threads.split(","))), options.rounds, options.round_seconds, options.starts)
+    plan = Plan(options.threads, options.rounds, options.round_seconds, options.starts)
     if min(plan.rounds, plan.starts, *plan.threads) < 1:
         parser.error("threads, rounds and starts are at least one")
+    if not 0 < plan.round_seconds <= 3600:
+        parser.error("a round takes more than 0 and at most 3600 seconds")
     work = options.work or cache_folder() / "compare"
     skipped = install(names)
     for name, reason in skipped.items():
         print(f"{name} does not take part: {reason}", file=sys.stderr)
     engines: list[Engine] = [Edgekit(options.target), *(PEERS[name] for name in names if name not in skipped)]
     command = (
-        f"python benchmarks/compare.py --nets {options.nets} --peers {options.peers} --threads {options.threads} "
+        f"python benchmarks/compare.py --nets {options.nets} --peers {options.peers} --threads {','.join(map(str, plan.threads))} "
         f"--rounds {plan.rounds} --round-seconds {plan.round_seconds:g} --starts {plan.starts}"
         + (f" --target {options.target}" if options.target else "")
     )

@@ -221,3 +221,23 @@ def test_bench_against_an_installed_peer(digits: Path, tmp_path: Path, monkeypat
     timings = bench(digits / "digits.onnx", vs=["abacus", "abacus"], seconds=0.01)
     assert [timing.engine for timing in timings] == ["onnxruntime", "abacus", "abacus-2"]
     assert all(timing.median_us >= timing.min_us > 0 and timing.calls > 0 for timing in timings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threads", "two"], "argument --threads: invalid thread_counts value: 'two'"),
+        (["--threads", "1,"], "argument --threads: invalid thread_counts value: '1,'"),
+        (["--threads", "1,0"], "threads, rounds and starts are at least one"),
+        (["--round-seconds", "nan"], "a round takes more than 0 and at most 3600 seconds"),
+        (["--round-seconds", "-1"], "a round takes more than 0 and at most 3600 seconds"),
+        (["--nets", ","], " is none of resnet8"),
+    ],
+)
+def test_options_that_are_none(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare.py", *options])
+    with pytest.raises(SystemExit) as ended:
+        compare.main()
+    assert ended.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
