@@ -76,8 +76,9 @@ def c_refuses(data: bytes) -> str | None:
     return None
 
 
-LAX = ("DEBUG", "port name", "comes from no binary32 scale", "the scales make")
-"""What the Python reader checks and the runtime need not, because nothing it does depends on it."""
+LAX = ("DEBUG", "port name", "comes from no binary32 scale", "the scales make", "the file needs STATE,")
+"""What the Python reader checks and the runtime need not, because nothing it does depends on it; and the
+one feature that only the runtime has."""
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
