@@ -23,11 +23,14 @@ from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
 from edgekit.errors import BoardError, InputError
+from edgekit.serving.pipes import MAX_GREETING_BYTES
 
 CONNECT_SECONDS = 15
 """How long a connection may take, and each answer of the first session."""
 ALIVE_SECONDS = 5
 """A connection that is silent is asked for a sign of life so often; after three without answer it is lost."""
+UPLOAD_SECONDS, SLOWEST_BYTES_PER_SECOND = 60, 10_000
+"""A file takes no longer than the first and its size by the second; a board without answer is found out before."""
 GRACE_SECONDS = 10
 """How long the other side may take to remove the folder."""
 
@@ -78,7 +81,12 @@ class Address:
         for word in (host, parts.username or "user"):
             if not re.fullmatch(r"[\w.:%~+][\w.:%~+-]*", word):  # ssh takes a word that begins with - for an option
                 raise InputError(f"{url}: '{word}' is no name; {form}")
-        return cls(host, parts.username, port, unquote(parts.path).rstrip("/") or None)
+        if port == 0:
+            raise InputError(f"{url}: 0 is no port; {form}")
+        folder = unquote(parts.path)
+        if not folder.isprintable():  # the board names its folder on one line, and no argument holds a zero
+            raise InputError(f"{url}: the folder has control characters; {form}")
+        return cls(host, parts.username, port, folder.rstrip("/") or None)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -134,11 +142,15 @@ class Session:
         """
         path = f"{self.folder}/{name}"
         place = shlex.quote(path)
-        with source.open("rb") as content:
-            done = subprocess.run(
-                self.command(f"cat >{place} && chmod {mode} {place}"), stdin=content, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, text=True, errors="replace", check=False, start_new_session=True,
-            )  # fmt: skip
+        seconds = UPLOAD_SECONDS + source.stat().st_size / SLOWEST_BYTES_PER_SECOND
+        try:
+            with source.open("rb") as content:
+                done = subprocess.run(
+                    self.command(f"cat >{place} && chmod {mode} {place}"), stdin=content, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE, text=True, errors="replace", check=False, start_new_session=True, timeout=seconds,
+                )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BoardError(f"{self.address}: cannot write {path} in {seconds:.0f} seconds; {self._elsewhere}") from None
         if done.returncode == LOST:
             raise self.failed(done.stderr)
         if done.returncode:
@@ -192,20 +204,21 @@ class Session:
         """
         assert self._keeper.stdout is not None
         pipe, printed = self._keeper.stdout.fileno(), b""
-        last = time.monotonic()
+        end = time.monotonic() + 2 * CONNECT_SECONDS
         while True:
             lines = printed.decode(errors="replace").split("\n")[:-1]
             ours = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
             if len(ours) >= count:
                 return ours[:count]
+            if time.monotonic() > end:
+                raise BoardError(f"{self.address}: no answer for {2 * CONNECT_SECONDS} seconds")
+            if len(printed) > MAX_GREETING_BYTES:
+                raise BoardError(f"{self.address}: prints without end where it should answer")
             if not select.select([pipe], [], [], 0.1)[0]:
-                if time.monotonic() - last > 2 * CONNECT_SECONDS:
-                    raise BoardError(f"{self.address}: no answer for {2 * CONNECT_SECONDS} seconds")
                 continue
             if not (part := os.read(pipe, 4096)):
                 return None
             printed += part
-            last = time.monotonic()
 
     def _end(self) -> None:
         """Closes the input of the first session, which ends it."""

@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from edgekit.cli.app import invoke
 from edgekit.errors import BoardError, CheckError, InputError
 from edgekit.format.reader import read
 from edgekit.format.writer import write
-from edgekit.remote import Board
+from edgekit.remote import Board, ssh
 from edgekit.remote.ssh import Address
 from edgekit.serving import Show
 from edgekit.verify import verify
@@ -143,6 +144,15 @@ def test_bench_measures_by_the_clock_of_the_board(board: SshBoard, model: Path) 
 def test_a_shell_that_says_welcome(board: SshBoard) -> None:
     board.fault("echo welcome; echo edgekit; echo again >&2")
     assert verify(NETWORK, samples=1, backends=["reference", "ssh-127.0.0.1-neon"], on=board.url).ok
+
+
+def test_a_folder_whose_name_a_shell_would_read(board: SshBoard, tmp_path: Path) -> None:
+    """Nothing of it is a command, a variable or an option."""
+    folder = tmp_path / "-a 'b' \"c\" $(touch made) `touch made` ; touch made # *{x}~"
+    folder.mkdir()
+    with Board(f"{board.url}{quote(str(folder))}") as connected:
+        assert connected.put(NETWORK).startswith(f"{folder}/edgekit-")
+    assert list(tmp_path.rglob("*")) == [folder]
 
 
 # ---- What differs ----------------------------------------------------------------------------------------------
@@ -296,6 +306,26 @@ def test_no_space(board: SshBoard) -> None:
     assert board.left() == []
 
 
+@pytest.mark.parametrize("command", ["yes", "tr '\\0' x </dev/zero"])
+def test_a_shell_that_prints_without_end(board: SshBoard, command: str) -> None:
+    board.fault(command)
+    assert "prints without end where it should answer" in bench(board.url)
+
+
+def test_a_shell_that_never_answers(board: SshBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(ssh, "GRACE_SECONDS", 0.1)
+    board.fault("while :; do echo wait; sleep 0.2; done")
+    assert "no answer for 2 seconds" in bench(board.url)
+
+
+def test_a_file_that_never_arrives(board: SshBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "UPLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(ssh, "SLOWEST_BYTES_PER_SECOND", 10**9)
+    board.fault('case "$SSH_ORIGINAL_COMMAND" in *edgekit-run*) exec sleep 1000 ;; esac')
+    assert re.search(r"cannot write .*/edgekit-run in \d+ seconds", bench(board.url))
+
+
 def test_a_folder_that_is_not_there(board: SshBoard) -> None:
     assert re.search(r"cannot make a temporary folder: .*/no/such", bench(f"{board.url}/no/such"))
 
@@ -375,8 +405,10 @@ def test_nothing_is_left_after_a_signal(board: SshBoard, number: signal.Signals)
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1", "http://127.0.0.1", "ssh://", "ssh://-oProxyCommand=x", "ssh://u:secret@h", "ssh://h:port", "ssh://h?x"]
-)
+    "url",
+    ["127.0.0.1", "http://127.0.0.1", "ssh://", "ssh://-oProxyCommand=x", "ssh://u:secret@h", "ssh://h:port", "ssh://h?x",
+     "ssh://h:0", "ssh://h:65536", "ssh://h/a%00b", "ssh://h/a%0Ab", "ssh://h;id", "ssh://$(id)@h", "ssh://-l@h"],
+)  # fmt: skip
 def test_an_address_that_is_none(url: str) -> None:
     assert "give ssh://[user@]host[:port]" in bench(url)
 
