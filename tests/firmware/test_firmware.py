@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from edgekit.commands.convert import convert
-from edgekit.commands.firmware import Firmware, firmware
+from edgekit.commands.firmware import STACK_MARGIN, Firmware, firmware
 from edgekit.commands.inspect import inspect
 from edgekit.errors import CheckError, EdgekitError, InputError
 from edgekit.firmware import build
 from edgekit.firmware.boards import board
+from edgekit.firmware.stack import stack_bound
 from edgekit.format.reader import read
 from edgekit.verify import verify
 from tests.firmware.boards import ready
@@ -45,11 +46,15 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 
+def _size(image: Path) -> str:
+    return subprocess.run(["arm-none-eabi-size", "-A", image], capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m33", "cortex-m55"])
 def test_boards(name: str, model: Path, tmp_path: Path) -> None:
     ready(name)
     result = firmware(model, name, tmp_path / "out")
-    assert result.stack_used < result.sizes.stack_bytes < 4096
+    assert result.stack_used <= result.stack_bound < result.sizes.stack_bytes < 4096
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
@@ -64,12 +69,15 @@ def test_the_folder_builds_anew_and_runs(made: Made, tmp_path: Path) -> None:
 
 def test_sizes_are_those_of_the_image(made: Made, model: Path) -> None:
     folder, result = made
-    sections = dict(re.findall(r"^(\.[\w.]+)\s+(\d+) ", make(folder, "-s", "size").stdout, re.M))
+    sections = dict(re.findall(r"^(\.[\w.]+)\s+(\d+) ", _size(folder / "firmware.elf"), re.M))
     sizes = result.sizes
     in_flash = (".text", ".rodata", ".ARM.exidx", ".data")
     assert sizes.flash_bytes == sum(int(sections.get(name, 0)) for name in in_flash)
     assert sizes.ram_bytes == sum(int(sections.get(name, 0)) for name in (".data", ".bss", ".noinit", ".stack"))
     assert abs(sizes.model_bytes - model.stat().st_size) < 1024  # its weights stand in another order
+    application = dict(re.findall(r"^(\.[\w.]+)\s+(\d+) ", _size(folder / "application.elf"), re.M))
+    assert sizes.code_bytes + sizes.model_bytes == sum(int(application.get(name, 0)) for name in in_flash)
+    assert sizes.code_bytes < 25 * 1024  # with float inputs and outputs
     assert sizes.code_bytes + sizes.model_bytes + sizes.selftest_bytes == sizes.flash_bytes
     assert sizes.memory_bytes + sizes.data_bytes + sizes.stack_bytes == sizes.ram_bytes
     program = read(model)
@@ -77,6 +85,33 @@ def test_sizes_are_those_of_the_image(made: Made, model: Path) -> None:
     assert f"| {sizes.code_bytes:,} |" in (folder / "README.md").read_text()
     inspected = inspect(model, "cortex-m4")["firmware"]
     assert inspected["sizes"] == asdict(sizes) and inspected["stack_used"] == result.stack_used
+
+
+def test_the_stack_is_bounded(made: Made) -> None:
+    folder, result = made
+    assert result.stack_used <= result.stack_bound <= result.sizes.stack_bytes - STACK_MARGIN
+    assert f"more than {result.stack_bound:,} bytes of stack" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement", "message"),
+    [
+        ("ek_reset(made);", "ek_create(instance, model, config, memory, bytes);", "ek_create calls ek_create"),
+        ("ek_reset(made);", "((void (*)(void))(size_t)bytes)();", "is not known"),
+        ("ek_reset(made);", "volatile char room[bytes]; room[0] = 0;", "no constant size"),
+    ],
+)
+def test_a_stack_without_bound_is_refused(
+    text: str, replacement: str, message: str, made: Made, model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made[0], tmp_path / "unbounded")
+    source = folder / "edgekit" / "core" / "prepare.c"
+    assert source.read_text().count(text) == 1
+    source.write_text(source.read_text().replace(text, replacement))
+    image = build.build(folder)
+    operators = {op.opcode.name.lower() for op in read(model).ops}
+    with pytest.raises(EdgekitError, match=message):
+        stack_bound("arm-none-eabi-gcc", folder, image, set(made[1].kernels) - {""}, operators)
 
 
 def test_only_what_the_model_needs_is_there(made: Made, model: Path) -> None:
