@@ -32,7 +32,7 @@ CALLS_BY_POINTER = {
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*\\n(\d+) bytes \(([\w,]+)\)', re.M)
 _POINTER = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "__indirect_call" label: "([^"]+):(\d+):(\d+)"', re.M)
 _FUNCTION = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
-_BRANCH = re.compile(r"\t(?:blx?|b|cbn?z)(?:eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?(?:\.[nw])?\t.*<([^+>]+)")
+_BRANCH = re.compile(r"\t(bl|blx|(?:b|cbn?z)(?:eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?)(?:\.[nw])?\t.*<([^+>]+)")
 _PUSH = re.compile(r"\t(?:push|stmdb)(?:\.w)?\t(?:sp!, )?\{([^}]*)\}")
 _VPUSH = re.compile(r"\t(?:vpush|vstmdb)\t(?:sp!, )?\{([^}]*)\}")
 _LOWER = re.compile(r"\tsubw?(?:\.w)?\tsp, (?:sp, )?#(\d+)|\[sp, #-(\d+)\]!")
@@ -86,8 +86,8 @@ def _disassembled(text: str) -> dict[str, _Function]:
             name = match[1]
             functions.setdefault(name, _Function())
         elif match := _BRANCH.search(line):
-            if match[1] != name:
-                functions[name].calls.add(match[1])
+            if match[2] != name or match[1] in ("bl", "blx"):
+                functions[name].calls.add(match[2])
         elif name:
             functions[name].frame += _pushed(line)
     return functions
