@@ -28,6 +28,7 @@ from edgekit.remote import Board, ssh
 from edgekit.remote.ssh import Address
 from edgekit.serving import Show
 from edgekit.verify import verify
+from tests.cli.test_signals import as_from_a_terminal
 from tests.remote.conftest import SshBoard
 
 NETWORK = Path(__file__).resolve().parents[1] / "fuzz" / "corpus" / "valid" / "network.ekm"
@@ -394,10 +395,15 @@ def until(holds) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_after_a_signal(board: SshBoard, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "edgekit", "bench", str(NETWORK), "--on", board.url, "--seconds", "3600"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until(lambda: any((board.folder / "tmp").glob("*/*.ekm")) or process.poll() is not None)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=as_from_a_terminal
+    )
+    try:
+        until(lambda: any((board.folder / "tmp").glob("*/*.ekm")) or process.poll() is not None)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     if number == signal.SIGINT:
         assert process.returncode == 130 and err.strip() in ("", "edgekit: interrupted")
     until(lambda: board.left() == [])
