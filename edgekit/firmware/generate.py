@@ -57,15 +57,16 @@ class Subject:
 def generate(subject: Subject, folder: Path, stack_bytes: int) -> None:
     """Fills `folder`, which is empty."""
     sources = _copy_runtime(subject, folder / "edgekit")
-    _write(folder / "model.h", _model_h(subject, stack_bytes))
-    _write(folder / "model.c", _model_c(subject))
-    _write(folder / "selftest_data.c", _selftest_data(subject))
-    _write(folder / "board.ld", linker_script(subject.target, stack_bytes))
+    write_text(folder / "model.h", _model_h(subject, stack_bytes))
+    write_text(folder / "model.c", _model_c(subject))
+    write_text(folder / "selftest_data.c", _selftest_data(subject))
+    write_text(folder / "board.ld", linker_script(subject.target, stack_bytes))
     makefile = _makefile(subject.target, ["model.c", *_SUPPORT, *sources], ["selftest_data.c", *_SELFTEST])
-    _write(folder / "Makefile", makefile)
+    write_text(folder / "Makefile", makefile)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a file of a new folder, whose folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
@@ -80,9 +81,9 @@ def _copy_runtime(subject: Subject, folder: Path) -> list[str]:
     support = [csrc / "firmware" / name for name in (*_SUPPORT, _APPLICATION, *_SELFTEST)]
     for path in with_headers([*sources, *support]):
         if path.parent.name == "firmware":
-            _write(folder.parent / path.name, path.read_text(encoding="utf-8").replace('"../core/', '"core/'))
+            write_text(folder.parent / path.name, path.read_text(encoding="utf-8").replace('"../core/', '"core/'))
         else:
-            _write(folder / path.relative_to(csrc), path.read_text(encoding="utf-8"))
+            write_text(folder / path.relative_to(csrc), path.read_text(encoding="utf-8"))
     restrict_lists(folder, subject.program, subject.prepared.kernels)
     restrict_build(folder, subject.program, subject.data, subject.prepared)
     return [f"edgekit/{path.relative_to(csrc).as_posix()}" for path in sources]

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from edgekit._version import __version__
-from edgekit.firmware.generate import aligned, initializers, kernel_sets, port_sizes, ports
+from edgekit.firmware.generate import aligned, initializers, kernel_sets, port_sizes, ports, write_text
 from edgekit.firmware.manifests import HEADER, manifests
 from edgekit.firmware.runtime import restrict_build, restrict_lists, runtime_sources, with_headers
 from edgekit.program import Program
@@ -183,12 +183,7 @@ def generate_library(contents: Contents, folder: Path) -> None:
     }
     files.update(manifests(contents.title, contents.processor, [model, *sources], sizes, contents.fpu))
     for path, text in files.items():
-        _write(folder / path, text)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+        write_text(folder / path, text)
 
 
 def _copy_runtime(contents: Contents, folder: Path) -> list[str]:
@@ -198,7 +193,7 @@ def _copy_runtime(contents: Contents, folder: Path) -> list[str]:
     for path in with_headers(sources):
         place = path.relative_to(csrc).as_posix().removeprefix("include/")
         text = _INCLUDE_FOLDER.sub(r"\1edgekit/", path.read_text(encoding="utf-8"))
-        _write(folder / place, _with_pragmas(text, place) if path.suffix == ".c" else text)
+        write_text(folder / place, _with_pragmas(text, place) if path.suffix == ".c" else text)
     restrict_lists(folder, contents.program, contents.prepared.kernels)
     restrict_build(folder, contents.program, contents.data, contents.prepared)
     return [f"src/{path.relative_to(csrc).as_posix()}" for path in sources]

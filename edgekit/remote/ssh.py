@@ -97,7 +97,7 @@ class Session:
     """A connection; a context manager.
 
     Attributes:
-        folder: on the other machine, for this session alone.
+        folder: on the other machine, for this connection alone.
         system, machine: what `uname -s` and `uname -m` say there.
     """
 

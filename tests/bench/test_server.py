@@ -106,7 +106,7 @@ def test_idle_peers_stand_still(start_peer: Start) -> None:
         ("/usr/lib/python3/dist-packages/engine/core.so", True),
         ("/home/me/edgekit/runtime/_native.so", True),
         ("/usr/lib/x86_64-linux-gnu/libstdc++.so.6", False),
-        ("/root/python/3.11/lib/python3.11/lib-dynload/fcntl.so", False),
+        ("/usr/lib/python3.11/lib-dynload/fcntl.so", False),
         ("/env/lib/python3.11/site-packages/numpy.libs/libblas.so", False),
         ("/env/lib/python3.11/site-packages/numpy/_core/_multiarray_umath.so", False),
     ],
