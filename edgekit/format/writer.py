@@ -248,7 +248,8 @@ class _Writer:
             if len(blob) <= self.packing.sparse_below * len(dense):
                 self.features |= Feature.SPARSE_WEIGHTS
                 return Encoding.SPARSE, blob, tile_n, gap_bits
-        if self.packing.paired and not depthwise and _tiles_fit_groups(tensor, users, tensor.shape[0]):
+        grouped = any(isinstance(op, Conv2D) and op.groups > 1 for op in users)
+        if self.packing.paired and not depthwise and not grouped:
             pairs = packing.encode_paired(tensor.data)
             if pairs is not None:
                 self.features |= Feature.PAIRED_WEIGHTS
