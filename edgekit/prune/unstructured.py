@@ -17,7 +17,8 @@ def prune_sparsity(model: onnx.ModelProto, ratio: float) -> onnx.ModelProto:
     Weights compete across layers by their LAMP score (Lee et al., "Layer-adaptive Sparsity for the
     Magnitude-based Pruning", ICLR 2021): the square of a weight over the sum of squares of all weights
     of its layer that are not smaller. Small layers, often the first and the last, keep more of
-    theirs so, and no layer loses its largest weight. Zeros that the model has count.
+    theirs so, and no layer loses its largest weight while there are as many left as layers. Zeros that the
+    model has count.
 
     Args:
         model: float model, as `importer.load(path).model`; not changed.

@@ -26,9 +26,10 @@ def test_total_share_of_zeros(ratio, rng):
     model = nets.random_net(rng)
     before, after = weights_of(model), weights_of(prune_sparsity(model, ratio))
     total = sum(w.size for w in before.values())
-    assert sum(np.count_nonzero(w == 0) for w in after.values()) == round(ratio * total)
+    zeros = round(ratio * total)
+    assert sum(np.count_nonzero(w == 0) for w in after.values()) == zeros
     for name, w in after.items():
-        assert w.any(), "every layer keeps its largest weight"
+        assert w.any() or total - zeros < len(after), "every layer keeps its largest weight, if so many are left"
         np.testing.assert_array_equal(w[w != 0], before[name][w != 0])
     for a, b in zip(model.graph.initializer, prune_sparsity(model, ratio).graph.initializer, strict=True):
         assert a.name == b.name and (a.name in before or a == b), "nothing but weights changes"
