@@ -252,7 +252,7 @@ AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", "return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier));",
            """const __m512 c = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
            return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", CONV512),
-    Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile)) {", "    if (0) {", CONV512),
+    Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile))", "    if (0)", CONV512),
     Mutant("output pixels with gaps as one run", "x86/conv2d_avx512vnni.c", "step == tiles * TILE_N && ", "", CONV512),
     Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
     Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",

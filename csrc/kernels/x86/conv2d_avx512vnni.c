@@ -60,7 +60,8 @@ INLINE void store_rows(const int windows, const int tiles, const conv_tile *tile
 
 /* `windows` windows (a constant of 1 to 14) by `tiles` tiles (1 or 2). */
 INLINE void multiply_block(const int windows, const int tiles, const conv_tile *tile,
-                           const uint8_t *x, int8_t *out, const requant *r)
+                           const uint8_t *x, int8_t *out, const int8_t *ahead, ptrdiff_t pace,
+                           const requant *r)
 {
     const ptrdiff_t x_step = tile->x_step, tile_bytes = tile->tile_bytes;
     const int8_t *w = tile->weights;
@@ -82,6 +83,10 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
             }
             for (int32_t k = tile->steps; k > 0; k--) {
                 const __m512i w0 = load64(w), w1 = load64(w + (tiles - 1) * tile_bytes);
+                if (tiles == 2) {
+                    _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+                    ahead += pace;
+                }
                 UNROLL for (int i = 0; i < windows; i++) {
                     const __m512i v = broadcast4(third[i / 3] + i % 3 * x_step);
                     acc[i][0] = dot4(acc[i][0], v, w0);
@@ -97,52 +102,6 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
     __asm__("" : "+r"(r), "+r"(tile));
     store_rows(windows, tiles, tile, acc, out, r);
 }
-
-/* The first `blocks` blocks of every row. */
-INLINE void multiply_blocks(const int height, const int tiles, const conv_tile *tile,
-                            const conv_windows *windows, int32_t blocks, const requant *r)
-{
-    for (int32_t row = 0; row < windows->rows; row++) {
-        const uint8_t *x = windows->x + row * windows->x_next;
-        int8_t *out = windows->out + row * windows->out_next;
-        for (int32_t i = 0; i < blocks; i++) {
-            multiply_block(height, tiles, tile, x, out, r);
-            x += height * tile->x_step;
-            out += height * tile->out_step;
-        }
-    }
-}
-
-typedef void (*multiply_fn)(const conv_tile *tile, const conv_windows *windows, int32_t blocks,
-                            const requant *r);
-
-/* Kept out of line: in a larger function the registers do not suffice. */
-#define MULTIPLY(height)                                                                         \
-    static __attribute__((noinline)) void multiply##height##x1(                                  \
-        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
-    {                                                                                            \
-        multiply_blocks(height, 1, tile, windows, blocks, r);                                    \
-    }                                                                                            \
-    static __attribute__((noinline)) void multiply##height##x2(                                  \
-        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
-    {                                                                                            \
-        multiply_blocks(height, 2, tile, windows, blocks, r);                                    \
-    }
-MULTIPLY(1)
-MULTIPLY(2)
-MULTIPLY(3)
-MULTIPLY(4)
-MULTIPLY(5)
-MULTIPLY(6)
-MULTIPLY(7)
-MULTIPLY(8)
-MULTIPLY(9)
-MULTIPLY(10)
-MULTIPLY(11)
-MULTIPLY(12)
-MULTIPLY(13)
-MULTIPLY(14)
-#undef MULTIPLY
 
 /* Whether a multiplier is 1 or larger: rare, as those of real networks are below 0.2. */
 static int has_large_multipliers(const conv_tile *tile)
@@ -161,7 +120,13 @@ static void multiply_each(const conv_tile *tile, const conv_windows *windows, co
                          windows->out + row * windows->out_next + col * tile->out_step, r);
 }
 
-/* Cuts rows into blocks of equal height, give or take one. */
+MULTIPLY(1, 1) MULTIPLY(2, 1) MULTIPLY(3, 1) MULTIPLY(4, 1) MULTIPLY(5, 1) MULTIPLY(6, 1)
+MULTIPLY(7, 1) MULTIPLY(8, 1) MULTIPLY(9, 1) MULTIPLY(10, 1) MULTIPLY(11, 1) MULTIPLY(12, 1)
+MULTIPLY(13, 1) MULTIPLY(14, 1)
+MULTIPLY(1, 2) MULTIPLY(2, 2) MULTIPLY(3, 2) MULTIPLY(4, 2) MULTIPLY(5, 2) MULTIPLY(6, 2)
+MULTIPLY(7, 2) MULTIPLY(8, 2) MULTIPLY(9, 2) MULTIPLY(10, 2) MULTIPLY(11, 2) MULTIPLY(12, 2)
+MULTIPLY(13, 2) MULTIPLY(14, 2)
+
 static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r)
 {
     static const multiply_fn by_height[WINDOWS][TILES] = {
@@ -171,19 +136,10 @@ static void multiply(const conv_tile *tile, const conv_windows *windows, const r
         {multiply10x1, multiply10x2}, {multiply11x1, multiply11x2}, {multiply12x1, multiply12x2},
         {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2},
     };
-    if (has_large_multipliers(tile)) {
+    if (has_large_multipliers(tile))
         multiply_each(tile, windows, r);
-        return;
-    }
-    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
-    const int32_t taller = windows->cols % blocks;
-    conv_windows rest = *windows;
-    if (taller > 0) {
-        by_height[height][tile->count - 1](tile, windows, taller, r);
-        rest.x += taller * (height + 1) * tile->x_step;
-        rest.out += taller * (height + 1) * tile->out_step;
-    }
-    by_height[height - 1][tile->count - 1](tile, &rest, blocks - taller, r);
+    else
+        multiply_rows(by_height, tile, windows, r);
 }
 
 /* One window by `tiles` tiles (a constant of 1, 2, 4 or 8). Few tiles take several steps at a time,

@@ -61,12 +61,14 @@ INLINE void store_rows(const int windows, const conv_tile *tile, __m256i acc[][H
 }
 
 /* `windows` windows (a constant of 1 to 6) by one tile. */
-INLINE void multiply_block(const int windows, const conv_tile *tile, const uint8_t *x, int8_t *out,
+INLINE void multiply_block(const int windows, const int tiles, const conv_tile *tile,
+                           const uint8_t *x, int8_t *out, const int8_t *ahead, ptrdiff_t pace,
                            const requant *r)
 {
     const ptrdiff_t x_step = tile->x_step;
     const int8_t *w = tile->weights;
     __m256i acc[WINDOWS][HALVES];
+    (void)tiles;
     UNROLL for (int i = 0; i < windows; i++) {
         acc[i][0] = start_of(tile, 0);
         acc[i][1] = start_of(tile, 1);
@@ -78,6 +80,8 @@ INLINE void multiply_block(const int windows, const conv_tile *tile, const uint8
             const uint8_t *third[2] = {run, run + 3 * x_step};
             for (int32_t k = tile->steps; k > 0; k--) {
                 const __m256i w0 = load32(w), w1 = load32(w + 32);
+                _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+                ahead += pace;
                 UNROLL for (int i = 0; i < windows; i++) {
                     const __m256i v = broadcast4(third[i / 3] + i % 3 * x_step);
                     acc[i][0] = dot4(acc[i][0], v, w0);
@@ -94,53 +98,14 @@ INLINE void multiply_block(const int windows, const conv_tile *tile, const uint8
     store_rows(windows, tile, acc, out, r);
 }
 
-/* The first `blocks` blocks of every row. */
-INLINE void multiply_blocks(const int height, const conv_tile *tile, const conv_windows *windows,
-                            int32_t blocks, const requant *r)
-{
-    for (int32_t row = 0; row < windows->rows; row++) {
-        const uint8_t *x = windows->x + row * windows->x_next;
-        int8_t *out = windows->out + row * windows->out_next;
-        for (int32_t i = 0; i < blocks; i++) {
-            multiply_block(height, tile, x, out, r);
-            x += height * tile->x_step;
-            out += height * tile->out_step;
-        }
-    }
-}
+MULTIPLY(1, 1) MULTIPLY(2, 1) MULTIPLY(3, 1) MULTIPLY(4, 1) MULTIPLY(5, 1) MULTIPLY(6, 1)
 
-typedef void (*multiply_fn)(const conv_tile *tile, const conv_windows *windows, int32_t blocks,
-                            const requant *r);
-
-/* Kept out of line: in a larger function the registers do not suffice. */
-#define MULTIPLY(height)                                                                         \
-    static __attribute__((noinline)) void multiply##height(                                      \
-        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
-    {                                                                                            \
-        multiply_blocks(height, tile, windows, blocks, r);                                       \
-    }
-MULTIPLY(1)
-MULTIPLY(2)
-MULTIPLY(3)
-MULTIPLY(4)
-MULTIPLY(5)
-MULTIPLY(6)
-#undef MULTIPLY
-
-/* Cuts rows into blocks of equal height, give or take one. */
 static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r)
 {
-    static const multiply_fn by_height[WINDOWS] = {multiply1, multiply2, multiply3,
-                                                   multiply4, multiply5, multiply6};
-    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
-    const int32_t taller = windows->cols % blocks;
-    conv_windows rest = *windows;
-    if (taller > 0) {
-        by_height[height](tile, windows, taller, r);
-        rest.x += taller * (height + 1) * tile->x_step;
-        rest.out += taller * (height + 1) * tile->out_step;
-    }
-    by_height[height - 1](tile, &rest, blocks - taller, r);
+    static const multiply_fn by_height[WINDOWS][TILES] = {
+        {multiply1x1}, {multiply2x1}, {multiply3x1}, {multiply4x1}, {multiply5x1}, {multiply6x1},
+    };
+    multiply_rows(by_height, tile, windows, r);
 }
 
 /* One window by `tiles` tiles (a constant of 1, 2 or 4). Few tiles take several steps at a time, so

@@ -13,9 +13,11 @@
  * into the next run, so the weights of a tile are shifted apart first: as a run of nine bytes and a
  * new step for the next one.
  *
- * The including file has defined the vectors of its set (vnni_*.h), TILES, ONE_TILES, and
+ * The including file has defined the vectors of its set (vnni_*.h), WINDOWS, TILES, ONE_TILES, and
+ * defines
  *
- *     multiply(&tile, ...)      up to TILES tiles of 16 channels for windows of some output rows
+ *     multiply_block(...)       1 to WINDOWS windows by up to TILES tiles of 16 channels
+ *     multiply(&tile, ...)      the same for windows of some output rows, by multiply_rows
  *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
  *     spread_tile(...)          the weights of a tile with runs of whole steps
  */
@@ -31,7 +33,8 @@
  * room for weights in a second level cache. */
 #define BAND_BYTES 20480
 #define BAND_WINDOWS 112
-#define MAX_BAND_BYTES 98304
+#define MAX_BAND_BYTES 131072
+#define NEAR_BYTES 16384 /* of weights, fetched ahead of a layer's first band */
 
 /* What a call needs of its parameters, for one group. A band is rows x columns of input pixels; of
  * a kernel of one row (column) it holds only the rows (columns) that windows start at, of one with
@@ -55,6 +58,7 @@ typedef struct conv_shape {
 typedef struct conv_tile {
     const int8_t *weights;
     ptrdiff_t tile_bytes; /* from one tile's weights to the next one's */
+    const int8_t *ahead;  /* the weights that are needed next */
     const int32_t *start; /* of all lanes, like `multiplier` */
     const float *multiplier;
     int32_t count;        /* tiles */
@@ -70,8 +74,12 @@ typedef struct conv_windows {
     int8_t *out;
     int32_t rows, cols;
     ptrdiff_t x_next, out_next; /* from one row to the next */
+    const int8_t *ahead; /* what is brought near with the first step */
+    ptrdiff_t pace;      /* bytes further with each step */
 } conv_windows;
 
+INLINE void multiply_block(int windows, int tiles, const conv_tile *tile, const uint8_t *x,
+                           int8_t *out, const int8_t *ahead, ptrdiff_t pace, const requant *r);
 static void multiply(const conv_tile *tile, const conv_windows *windows, const requant *r);
 static void multiply_one(const conv_tile *tile, const uint8_t *x, int8_t *out, const requant *r);
 static void spread_tile(const int8_t *from, int8_t *to, int32_t runs, int32_t run);
@@ -192,6 +200,63 @@ static void copy_band(const ek_conv_params *p, const conv_shape *s, uint8_t *to,
     }
 }
 
+/* ---- The walk over blocks -------------------------------------------------------------------- */
+
+typedef void (*multiply_fn)(const conv_tile *tile, const conv_windows *windows, int32_t blocks,
+                            const requant *r);
+
+static int32_t steps_of(const conv_tile *tile)
+{
+    return tile->rows * tile->cols * tile->steps;
+}
+
+/* The first `blocks` blocks of every row; `height` and `tiles` are constants. */
+INLINE void multiply_blocks(const int height, const int tiles, const conv_tile *tile,
+                            const conv_windows *windows, int32_t blocks, const requant *r)
+{
+    const ptrdiff_t pace = windows->pace, share = pace * steps_of(tile);
+    const int8_t *ahead = windows->ahead;
+    for (int32_t row = 0; row < windows->rows; row++) {
+        const uint8_t *x = windows->x + row * windows->x_next;
+        int8_t *out = windows->out + row * windows->out_next;
+        for (int32_t i = 0; i < blocks; i++) {
+            multiply_block(height, tiles, tile, x, out, ahead, pace, r);
+            x += height * tile->x_step;
+            out += height * tile->out_step;
+            ahead += share;
+        }
+    }
+}
+
+/* multiply<height>x<tiles>, kept out of line: in a larger function the registers do not suffice. */
+#define MULTIPLY(height, tiles)                                                                  \
+    static __attribute__((noinline)) void multiply##height##x##tiles(                            \
+        const conv_tile *tile, const conv_windows *windows, int32_t blocks, const requant *r)    \
+    {                                                                                            \
+        multiply_blocks(height, tiles, tile, windows, blocks, r);                                \
+    }
+
+/* Cuts rows into blocks of equal height, give or take one. While they are multiplied, the weights
+ * that come next are brought near, each step its share: most layers' weights are in no second level
+ * cache when their turn comes, and all of a block's lines at once would fill the way to memory. */
+INLINE void multiply_rows(const multiply_fn by_height[WINDOWS][TILES], const conv_tile *tile,
+                          const conv_windows *windows, const requant *r)
+{
+    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
+    const int32_t taller = windows->cols % blocks;
+    conv_windows rest = *windows;
+    rest.ahead = tile->ahead;
+    rest.pace =
+        ek_min(TILE_N * TILE_K, ek_ceil_div(tile->count * TILE_N * TILE_K, blocks * rest.rows));
+    if (taller > 0) {
+        by_height[height][tile->count - 1](tile, &rest, taller, r);
+        rest.x += taller * (height + 1) * tile->x_step;
+        rest.out += taller * (height + 1) * tile->out_step;
+        rest.ahead += rest.rows * taller * rest.pace * steps_of(tile);
+    }
+    by_height[height - 1][tile->count - 1](tile, &rest, blocks - taller, r);
+}
+
 /* ---- The multiplication ---------------------------------------------------------------------- */
 
 /* One band and where its outputs go. */
@@ -206,8 +271,12 @@ typedef struct conv_band {
 static void multiply_tile(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
                           const conv_tile *tile, int8_t *out, const requant *r)
 {
-    conv_windows windows = {band->x, out, band->rows, band->cols, s->stride_h * band->row_bytes,
-                            p->out.h_stride};
+    conv_windows windows = {.x = band->x,
+                            .out = out,
+                            .rows = band->rows,
+                            .cols = band->cols,
+                            .x_next = s->stride_h * band->row_bytes,
+                            .out_next = p->out.h_stride};
     if (band->rows == 1 && band->cols == 1) {
         multiply_one(tile, band->x, out, r);
         return;
@@ -246,6 +315,18 @@ INLINE void set_lanes(conv_tile *tile, lane_room *room, const ek_conv_params *p,
     }
 }
 
+static const int8_t *weights_of(const ek_conv_params *p, const conv_shape *s, int32_t group)
+{
+    return p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
+}
+
+/* The first weights travel while the first band is copied; `multiply_rows` sees to the others. */
+static void bring_near(const int8_t *weights, ptrdiff_t bytes)
+{
+    for (ptrdiff_t i = 0; i < bytes && i < NEAR_BYTES; i += 64)
+        __builtin_prefetch(weights + i);
+}
+
 /* Multiplies the band with output channels [o, o_end) of one group. */
 static void multiply_band(const ek_conv_params *p, const conv_shape *s, const conv_band *band,
                           int32_t group, int32_t o, int32_t o_end, const requant *r)
@@ -253,14 +334,16 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
     const int32_t base = group * s->channels;
     const int32_t tiles = band->rows * band->cols == 1 ? ONE_TILES : TILES;
     const int32_t runs = p->kernel_h * s->runs_w;
-    const int8_t *weights =
-        p->weights.data + group * ek_ceil_div(s->channels, TILE_N) * s->tile_bytes;
-    for (int32_t n = (o - base) / TILE_N * TILE_N; n < o_end - base; n += tiles * TILE_N) {
+    const int8_t *weights = weights_of(p, s, group);
+    const int32_t first = (o - base) / TILE_N * TILE_N;
+    for (int32_t n = first; n < o_end - base; n += tiles * TILE_N) {
         const int32_t lanes = ek_min(s->channels - n, tiles * TILE_N);
+        const int32_t next = n + tiles * TILE_N < o_end - base ? n + tiles * TILE_N : first;
         lane_room room;
         conv_tile tile = {
             .weights = weights + n / TILE_N * s->tile_bytes,
             .tile_bytes = s->tile_bytes,
+            .ahead = weights + next / TILE_N * s->tile_bytes,
             .rows = p->kernel_h,
             .cols = s->runs_w,
             .steps = s->steps,
@@ -315,6 +398,8 @@ static void conv_group(const ek_conv_params *p, const conv_shape *s, const int8_
     conv_band band = {.spread = (int8_t *)scratch};
     uint8_t *to = scratch + (s->spread ? ONE_TILES * s->spread_bytes : 0);
     band.x = to;
+    bring_near(weights_of(p, s, group) + (o - group * s->channels) / TILE_N * s->tile_bytes,
+               TILES * s->tile_bytes);
     for (int32_t row = range->row; row < range->row_end; row += band.rows) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
         const int8_t *image = x + ek_image_at(&p->in, n, 0, 0) + group * s->in_channels;
