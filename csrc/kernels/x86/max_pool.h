@@ -6,37 +6,52 @@
 #include "../kernels.h"
 #include "../window.h"
 
-static inline void block(const ek_pool_params *p, const int8_t *first, int32_t rows, int32_t cols,
-                         int8_t *y)
+/* Taps of a window that lie inside the input, and their distances. */
+typedef struct pool_taps {
+    int32_t rows, cols;
+    ptrdiff_t row_step, col_step;
+} pool_taps;
+
+static inline __attribute__((always_inline)) vbytes highest(const int32_t rows, const int32_t cols,
+                                                            const pool_taps *taps, const int8_t *x)
 {
     vbytes max = v_lowest();
-    for (int32_t kh = 0; kh < rows; kh++) {
-        const int8_t *x = first + (ptrdiff_t)kh * p->dilation_h * p->in.h_stride;
-        for (int32_t kw = 0; kw < cols; kw++) {
-            max = v_max(max, v_load(x));
-            x += (ptrdiff_t)p->dilation_w * p->in.w_stride;
-        }
-    }
-    v_store(y, max);
+    for (int32_t i = 0; i < rows; i++, x += taps->row_step)
+        for (int32_t j = 0; j < cols; j++)
+            max = v_max(max, v_load(x + j * taps->col_step));
+    return max;
+}
+
+/* 3x3 windows, the most frequent, without loops. */
+static inline vbytes highest_of(const pool_taps *taps, const int8_t *x)
+{
+    return taps->rows == 3 && taps->cols == 3 ? highest(3, 3, taps, x)
+                                              : highest(taps->rows, taps->cols, taps, x);
 }
 
 static inline void max_pool(const ek_pool_params *p, const int8_t *x, int8_t *out,
                             const ek_range *range)
 {
+    const int32_t span = (p->kernel_w - 1) * p->dilation_w + 1;
     for (int32_t row = range->row; row < range->row_end; row++) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
         const int32_t h = oh * p->stride_h - p->pad_top;
         const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
         for (int32_t col = range->col; col < range->col_end; col++) {
             const int32_t w = col * p->stride_w - p->pad_left;
-            const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+            ek_taps cols = {0, p->kernel_w}; /* in most columns, which spares two divisions */
+            if (w < 0 || w > p->in.w - span)
+                cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
+            const pool_taps taps = {rows.end - rows.first, cols.end - cols.first,
+                                    (ptrdiff_t)p->dilation_h * p->in.h_stride,
+                                    (ptrdiff_t)p->dilation_w * p->in.w_stride};
             const int8_t *first = x
                 + ek_image_at(&p->in, n, h + rows.first * p->dilation_h,
                               w + cols.first * p->dilation_w);
             int8_t *y = out + ek_image_at(&p->out, n, oh, col);
             for (int32_t c = range->ch; c < range->ch_end; c += BYTES) {
                 const int32_t at = ek_min(c, range->ch_end - BYTES);
-                block(p, first + at, rows.end - rows.first, cols.end - cols.first, y + at);
+                v_store(y + at, highest_of(&taps, first + at));
             }
         }
     }
