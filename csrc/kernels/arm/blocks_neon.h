@@ -68,6 +68,12 @@ INLINE float16 times(float16 x, float32x4_t m)
                       vmulq_f32(x.v[3], m)}};
 }
 
+INLINE float16 times_each(float16 x, float16 m)
+{
+    return (float16){{vmulq_f32(x.v[0], m.v[0]), vmulq_f32(x.v[1], m.v[1]),
+                      vmulq_f32(x.v[2], m.v[2]), vmulq_f32(x.v[3], m.v[3])}};
+}
+
 INLINE float16 plus(float16 x, float16 y)
 {
     return (float16){{vaddq_f32(x.v[0], y.v[0]), vaddq_f32(x.v[1], y.v[1]),
