@@ -3,7 +3,8 @@
  * Product of two activations, up to four rows of a by eight columns: rows of a, less their zero
  * point, are widened into scratch once; b is widened as it is read. Factors lie in [-255, 255], so
  * that products need 18 bits and 32-bit sums wrap as the scalar kernel's do. Where b is transposed
- * both factors lie along k, and lanes are steps of it: one row by eight columns, summed at the end.
+ * both factors lie along k, and lanes are steps of it: up to four rows, two on ARMv7, by four
+ * columns, whose lanes are summed at the end.
  */
 #include <string.h>
 
@@ -95,57 +96,139 @@ static void plain_rows(const ek_matmul_params *p, const requant *r, const int16_
 
 /* ---- b[n][k] --------------------------------------------------------------------------------- */
 
-/* a - a_zero of one row, filled up to whole vectors with zero. */
+#define COLUMNS 4
+#ifdef __aarch64__
+#define COLUMN_ROWS 4
+#else
+#define COLUMN_ROWS 2
+#endif
+
+/* What a row takes in scratch. */
+static int32_t row_steps(const ek_matmul_params *p)
+{
+    return ek_ceil_div(p->k, LANES) * LANES;
+}
+
+/* a - a_zero of one row, filled up to whole vectors with zeros. */
 static void widen_row(const ek_matmul_params *p, const int8_t *a, int16_t *to)
 {
-    int32_t k = 0;
-    for (; k < p->k; k++)
-        to[k] = (int16_t)(a[k] - p->a_zero);
-    for (; k % LANES != 0; k++)
-        to[k] = 0;
+    const int8x8_t zero = vdup_n_s8((int8_t)p->a_zero);
+    for (int32_t k = 0; k < p->k; k += LANES)
+        vst1q_s16(to + k, vsubl_s8(load_some(a + k, p->k - k), zero));
+    memset(to + p->k, 0, (size_t)(row_steps(p) - p->k) * sizeof *to);
 }
 
 /* The four sums of four lanes each. */
 INLINE int32x4_t sum_lanes(const int32x4_t s[4])
 {
+#ifdef __aarch64__
+    return vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3]));
+#else
     int32x2_t half[4];
     for (int i = 0; i < 4; i++)
         half[i] = vadd_s32(vget_low_s32(s[i]), vget_high_s32(s[i]));
     return vcombine_s32(vpadd_s32(half[0], half[1]), vpadd_s32(half[2], half[3]));
+#endif
 }
 
-/* The products of a row with four rows of b, those from `last` on being the same. */
-INLINE int32x4_t four_columns(const ek_matmul_params *p, const int16_t *a, const int8_t *b,
-                              int32_t last)
+/* Rows of a as widen_row leaves them, and pointers to COLUMNS columns. */
+typedef struct factors {
+    const int16_t *a;
+    ptrdiff_t a_step;
+    const int8_t *column[COLUMNS];
+} factors;
+
+/* Eight steps of `rows` rows, a constant, by COLUMNS columns. */
+INLINE void add_steps(const int rows, int32x4_t s[COLUMN_ROWS][COLUMNS], const factors *f, int32_t k,
+                      const int8x8_t b[COLUMNS], int8x8_t zero)
 {
-    const int8x8_t zero = vdup_n_s8((int8_t)p->b_zero);
-    const int32x4_t none = vdupq_n_s32(0);
-    const int8_t *column[4];
-    int32x4_t s[4] = {none, none, none, none};
-    for (int i = 0; i < 4; i++)
-        column[i] = b + (ptrdiff_t)ek_min(i, last) * p->k;
-    for (int32_t k = 0; k < p->k; k += LANES) {
-        const int16x8_t x = vld1q_s16(a + k);
-        for (int i = 0; i < 4; i++) {
-            const int16x8_t v = vsubl_s8(load_some(column[i] + k, p->k - k), zero);
-            s[i] = vmlal_s16(s[i], vget_low_s16(x), vget_low_s16(v));
-            s[i] = vmlal_s16(s[i], vget_high_s16(x), vget_high_s16(v));
+    int16x8_t a[COLUMN_ROWS];
+    UNROLL for (int i = 0; i < rows; i++) a[i] = vld1q_s16(f->a + i * f->a_step + k);
+    UNROLL for (int j = 0; j < COLUMNS; j++) {
+        const int16x8_t v = vsubl_s8(b[j], zero);
+        UNROLL for (int i = 0; i < rows; i++) {
+            s[i][j] = vmlal_s16(s[i][j], vget_low_s16(a[i]), vget_low_s16(v));
+            s[i][j] = mlal_high16(s[i][j], a[i], v);
         }
     }
-    return sum_lanes(s);
 }
 
-static void transposed_row(const ek_matmul_params *p, const requant *r, const int16_t *a,
-                           const int8_t *b, int32_t columns, int8_t *y)
+/* Outputs of `count` columns, four at most. */
+INLINE void store_columns(int8_t *y, uint32_t four, int32_t count)
+{
+    if (count >= COLUMNS)
+        memcpy(y, &four, COLUMNS);
+    else
+        memcpy(y, &four, (size_t)count);
+}
+
+/* Outputs of two rows, or with `rows` 1 of the first one. */
+INLINE void store_rows(const int rows, const ek_matmul_params *p, const requant *r, int32x4_t a,
+                       int32x4_t b, int32_t count, int8_t *y)
 {
     const float32x4_t m = vdupq_n_f32(p->multiplier);
-    for (int32_t n = 0; n < columns; n += LANES, b += LANES * (ptrdiff_t)p->k) {
-        const int32_t count = ek_min(columns - n, LANES);
-        const int8_t *second = b + (ptrdiff_t)ek_min(4, count - 1) * p->k;
-        const int32x4_t low = four_columns(p, a, b, count - 1);
-        const int32x4_t high = four_columns(p, a, second, ek_max(count - 5, 0));
-        store_some(y + n, ek_requantize8_neon(low, high, m, m, r), count);
+    const uint32x2_t v = vreinterpret_u32_s8(ek_requantize8_neon(a, b, m, m, r));
+    store_columns(y, vget_lane_u32(v, 0), count);
+    if (rows > 1)
+        store_columns(y + p->n, vget_lane_u32(v, 1), count);
+}
+
+/* `rows` rows, a constant, by `count` columns, up to COLUMNS. */
+INLINE void column_block(const int rows, const ek_matmul_params *p, const requant *r,
+                         const int16_t *a, const int8_t *b, int32_t count, int8_t *y)
+{
+    const int8x8_t zero = vdup_n_s8((int8_t)p->b_zero);
+    const int32_t whole = p->k / LANES * LANES;
+    factors f = {.a = a, .a_step = row_steps(p)};
+    int32x4_t s[COLUMN_ROWS][COLUMNS];
+    int8x8_t v[COLUMNS];
+    UNROLL for (int j = 0; j < COLUMNS; j++) {
+        f.column[j] = b + (ptrdiff_t)ek_min(j, count - 1) * p->k;
+        UNROLL for (int i = 0; i < rows; i++) s[i][j] = vdupq_n_s32(0);
     }
+    for (int32_t k = 0; k < whole; k += LANES) {
+        UNROLL for (int j = 0; j < COLUMNS; j++) v[j] = vld1_s8(f.column[j] + k);
+        add_steps(rows, s, &f, k, v, zero);
+    }
+    if (whole < p->k) {
+        UNROLL for (int j = 0; j < COLUMNS; j++)
+            v[j] = load_some(f.column[j] + whole, p->k - whole);
+        add_steps(rows, s, &f, whole, v, zero);
+    }
+    UNROLL for (int i = 0; i < rows; i += 2)
+        store_rows(rows, p, r, sum_lanes(s[i]), sum_lanes(s[ek_min(i + 1, rows - 1)]), count,
+                   y + i * (ptrdiff_t)p->n);
+}
+
+static __attribute__((noinline)) void column_rows(const ek_matmul_params *p, const requant *r,
+                                                  const int16_t *a, const int8_t *b,
+                                                  int32_t columns, int8_t *y)
+{
+    for (int32_t n = 0; n < columns; n += COLUMNS)
+        column_block(COLUMN_ROWS, p, r, a, b + n * (ptrdiff_t)p->k, columns - n, y + n);
+}
+
+static __attribute__((noinline)) void column_row(const ek_matmul_params *p, const requant *r,
+                                                 const int16_t *a, const int8_t *b,
+                                                 int32_t columns, int8_t *y)
+{
+    for (int32_t n = 0; n < columns; n += COLUMNS)
+        column_block(1, p, r, a, b + n * (ptrdiff_t)p->k, columns - n, y + n);
+}
+
+/* `columns` columns of COLUMN_ROWS rows, or of one where there are fewer. How many it has done. */
+static int32_t transposed_rows(const ek_matmul_params *p, const requant *r, const int8_t *a,
+                               const int8_t *b, int32_t rows, int32_t columns, int16_t *scratch,
+                               int8_t *y)
+{
+    const int32_t count = rows >= COLUMN_ROWS ? COLUMN_ROWS : 1;
+    for (int32_t i = 0; i < count; i++)
+        widen_row(p, a + i * (ptrdiff_t)p->k, scratch + i * (ptrdiff_t)row_steps(p));
+    if (count == COLUMN_ROWS)
+        column_rows(p, r, scratch, b, columns, y);
+    else
+        column_row(p, r, scratch, b, columns, y);
+    return count;
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -153,7 +236,7 @@ static void transposed_row(const ek_matmul_params *p, const requant *r, const in
 size_t ek_matmul_neon_scratch(const void *params)
 {
     const ek_matmul_params *p = params;
-    return ((size_t)p->k * ROWS + LANES) * sizeof(int16_t);
+    return (size_t)row_steps(p) * ROWS * sizeof(int16_t);
 }
 
 void ek_matmul_neon(const void *params, const void *const in[], void *out, void *scratch,
@@ -167,16 +250,15 @@ void ek_matmul_neon(const void *params, const void *const in[], void *out, void 
         const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
             + (ptrdiff_t)m * p->k;
         const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
-        int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n;
+        int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n + range->ch;
         const int32_t columns = range->ch_end - range->ch;
-        if (p->b_transposed) {
-            rows = 1;
-            widen_row(p, a, scratch);
-            transposed_row(p, &r, scratch, b + (ptrdiff_t)range->ch * p->k, columns, y + range->ch);
-            continue;
-        }
         rows = ek_min(ek_min(range->row_end - row, p->m - m), ROWS);
-        widen_rows(p, a, rows, scratch);
-        plain_rows(p, &r, scratch, b + range->ch, rows, columns, y + range->ch);
+        if (p->b_transposed) {
+            rows = transposed_rows(p, &r, a, b + (ptrdiff_t)range->ch * p->k, rows, columns,
+                                   scratch, y);
+        } else {
+            widen_rows(p, a, rows, scratch);
+            plain_rows(p, &r, scratch, b + range->ch, rows, columns, y);
+        }
     }
 }

@@ -11,6 +11,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Before a loop of up to four rounds, so that the vectors that it walks over stay in registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 4")
+#endif
+
 #ifdef __aarch64__
 
 #ifndef __clang__
@@ -33,6 +40,10 @@ INLINE int16x8_t mlal_high(int16x8_t s, int8x16_t a, int8x16_t b)
 {
     return vmlal_high_s8(s, a, b);
 }
+INLINE int32x4_t mlal_high16(int32x4_t s, int16x8_t a, int16x8_t b)
+{
+    return vmlal_high_s16(s, a, b);
+}
 INLINE int32x4_t addw_high(int32x4_t a, int16x8_t b) { return vaddw_high_s16(a, b); }
 INLINE int16x8_t addw_high8(int16x8_t a, int8x16_t b) { return vaddw_high_s8(a, b); }
 INLINE int32x4_t movl_high(int16x8_t a) { return vmovl_high_s16(a); }
@@ -47,6 +58,10 @@ INLINE int16x8_t mull_high(int8x16_t a, int8x16_t b)
 INLINE int16x8_t mlal_high(int16x8_t s, int8x16_t a, int8x16_t b)
 {
     return vmlal_s8(s, vget_high_s8(a), vget_high_s8(b));
+}
+INLINE int32x4_t mlal_high16(int32x4_t s, int16x8_t a, int16x8_t b)
+{
+    return vmlal_s16(s, vget_high_s16(a), vget_high_s16(b));
 }
 INLINE int32x4_t addw_high(int32x4_t a, int16x8_t b) { return vaddw_s16(a, vget_high_s16(b)); }
 INLINE int16x8_t addw_high8(int16x8_t a, int8x16_t b) { return vaddw_s8(a, vget_high_s8(b)); }
