@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.format.summary import summarize
 from edgekit.kernel_sets import listed_kernels
-from edgekit.program import Accumulate, Program
+from edgekit.program import Accumulate, Program, Quantize
 from edgekit.serving import Prepared
 from edgekit.sources import source_root
 
@@ -95,6 +95,8 @@ def restrict_build(folder: Path, program: Program, data: bytes, prepared: Prepar
     absent = ["THREADS", "OFFSETS", *(name for name in encodings if f"{name}_WEIGHTS" not in summary["features"])]
     if not _decodes(program, prepared, summary["tensors"]):
         absent.append("DECODING")
+    if not any(isinstance(op, Quantize) and op.raw_dtype is not None for op in program.ops):
+        absent.append("RAW")
     path = folder / "core" / "build.h"
     text = path.read_text(encoding="utf-8")
     for name in absent:

@@ -47,7 +47,7 @@ class _Function:
 
 
 def stack_bound(gcc: str, folder: Path, image: Path, kernels: Iterable[str], operators: Iterable[str]) -> int:
-    """Bytes that `image`, linked from `folder`/build and its sources, can have on the stack from its start on.
+    """Bytes that `image`, linked in `folder` as a whole program (`-flto`), can have on the stack from its start on.
 
     Args:
         gcc: the compiler.
@@ -60,7 +60,7 @@ def stack_bound(gcc: str, folder: Path, image: Path, kernels: Iterable[str], ope
     names = {"kernels": "|".join(kernels), "operators": "|".join(operators)}
     meant = {before: targets.format(**names) for before, targets in CALLS_BY_POINTER.items()}
     compiled: dict[str, int] = {}
-    for path in sorted((folder / "build").rglob("*.ci")):
+    for path in sorted((folder / "build").glob(f"{image.name}.*.ci")):
         text = path.read_text(encoding="utf-8")
         for title, frame, kind in _NODE.findall(text):
             if title.rpartition(":")[2] in functions and kind != "static":
@@ -71,6 +71,8 @@ def stack_bound(gcc: str, folder: Path, image: Path, kernels: Iterable[str], ope
             symbol = title.rpartition(":")[2]
             if symbol in functions:
                 functions[symbol].calls |= _targets(folder / source, int(line), int(column), meant, functions)
+    if not compiled:
+        raise EdgekitError(f"{gcc} wrote no call graph of {image.name}; -fcallgraph-info wants GCC 10 or newer")
     for symbol, frame in compiled.items():
         if symbol in functions:
             functions[symbol].frame = frame

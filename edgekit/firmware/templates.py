@@ -112,6 +112,8 @@ CFLAGS = $cflags -Werror -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
 # Speed where loops are in C.
 SMALL = -Os
 FAST = -O2
+# The whole program is compiled at once: functions that are called once or with constants become smaller.
+LTO = -flto
 # `make STACK=-fcallgraph-info=su` writes call graphs with frames.
 STACK =
 LDFLAGS = $ldflags -T board.ld
@@ -125,20 +127,21 @@ OBJECTS = $$(SOURCES:%.c=build/%.o)
 OPTIMIZE = $$(SMALL)
 FIRMWARE = $$(OBJECTS) $$(SELFTEST:%.c=build/%.o)
 APPLICATION = $$(OBJECTS) build/application.o
+LINK = $$(CC) $$(FLAGS) $$(SMALL) $$(LTO) $$(STACK) -dumpdir build/$$@. $$(LDFLAGS)
 
 all: firmware.elf application.elf
 
 firmware.elf: $$(FIRMWARE) board.ld
-\t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(FIRMWARE) -o $$@
+\t$$(LINK) $$(FIRMWARE) -o $$@
 
 application.elf: $$(APPLICATION) board.ld
-\t$$(CC) $$(FLAGS) $$(LDFLAGS) $$(APPLICATION) -o $$@
+\t$$(LINK) $$(APPLICATION) -o $$@
 
 $$(LOOPS:%.c=build/%.o): OPTIMIZE = $$(FAST)
 
 build/%.o: %.c
 \t@mkdir -p $$(@D)
-\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) $$(STACK) -MMD -c $$< -o $$@
+\t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) $$(LTO) -MMD -c $$< -o $$@
 
 run: firmware.elf
 \t$emulator firmware.elf

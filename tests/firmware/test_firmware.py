@@ -77,7 +77,6 @@ def test_sizes_are_those_of_the_image(made: Made, model: Path) -> None:
     assert abs(sizes.model_bytes - model.stat().st_size) < 1024  # its weights stand in another order
     application = dict(re.findall(r"^(\.[\w.]+)\s+(\d+) ", _size(folder / "application.elf"), re.M))
     assert sizes.code_bytes + sizes.model_bytes == sum(int(application.get(name, 0)) for name in in_flash)
-    assert sizes.code_bytes < 25 * 1024  # with float inputs and outputs
     assert sizes.code_bytes + sizes.model_bytes + sizes.selftest_bytes == sizes.flash_bytes
     assert sizes.memory_bytes + sizes.data_bytes + sizes.stack_bytes == sizes.ram_bytes
     program = read(model)
@@ -85,6 +84,18 @@ def test_sizes_are_those_of_the_image(made: Made, model: Path) -> None:
     assert f"| {sizes.code_bytes:,} |" in (folder / "README.md").read_text()
     inspected = inspect(model, "cortex-m4")["firmware"]
     assert inspected["sizes"] == asdict(sizes) and inspected["stack_used"] == result.stack_used
+
+
+@pytest.mark.parametrize("io", ["float", "int8"])
+def test_keyword_spotting_is_small(io: str, shared: Path, tmp_path: Path) -> None:
+    """MLPerf Tiny's DS-CNN: 20 KiB of code, and little RAM beyond what lives at once."""
+    ready("cortex-m4")
+    model = tmp_path / "kws.ekm"
+    calibration = shared / "data" / "kws01_calib.npz"
+    convert(shared / "models" / "kws01_dscnn.onnx", model, calibration=calibration, target="cortex-m4", io=io)
+    sizes = firmware(model, "cortex-m4", tmp_path / "out").sizes
+    assert sizes.code_bytes <= 20 * 1024
+    assert sizes.ram_bytes <= 1.1 * inspect(model)["arena_lower_bound_bytes"] + 4096
 
 
 def test_the_stack_is_bounded(made: Made) -> None:
@@ -96,7 +107,7 @@ def test_the_stack_is_bounded(made: Made) -> None:
 @pytest.mark.parametrize(
     ("text", "replacement", "message"),
     [
-        ("ek_reset(made);", "ek_create(instance, model, config, memory, bytes);", "ek_create calls ek_create"),
+        ("ek_reset(made);", "ek_create(instance, model, config, memory, bytes);", r"ek_create\S* calls ek_create"),
         ("ek_reset(made);", "((void (*)(void))(size_t)bytes)();", "is not known"),
         ("ek_reset(made);", "volatile char room[bytes]; room[0] = room[bytes - 1];", "no constant size"),
     ],
