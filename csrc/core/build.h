@@ -20,4 +20,7 @@
 #define EK_BUILD_SPARSE 1
 #define EK_BUILD_PAIRED 1
 
+/* Raw bytes as input, by tables; ek_open refuses a file that has them. */
+#define EK_BUILD_RAW 1
+
 #endif /* EK_BUILD_H */

@@ -11,6 +11,7 @@
 #define EK_INSTANCE_H
 
 #include "../kernels/kernel.h"
+#include "build.h"
 #include "model.h"
 #include "weights.h"
 
@@ -25,7 +26,14 @@ typedef struct ek_tiles {
     size_t decoded_bytes;   /* of a tile; the kernel's own scratch is behind them */
 } ek_tiles;
 
+/* How the output of a step is cut into parts that may run in parallel, each of at most these sizes. */
+typedef struct ek_cut {
+    uint32_t parts;
+    int32_t row_size, col_size, ch_size;
+} ek_cut;
+
 #define EK_NO_PORT 0xFFFFu
+#define EK_ANY_FORMAT 0xFFu
 
 /* What ek_run has to do for a step. */
 typedef enum ek_step_mode {
@@ -34,25 +42,22 @@ typedef enum ek_step_mode {
     EK_STEP_PARTS    /* several calls: parts for threads, tiles of weights */
 } ek_step_mode;
 
-/* One call of a kernel. The parameters stand behind it, and ek_tiles behind them if `tiled`. What
+/* One call of a kernel. Behind it stand the parameters, ek_tiles if `tiled`, and ek_cut if `cut`. What
  * depends on the bound buffers (pointers to ports, mode) is set by the first run after a bind. */
 typedef struct ek_step {
     const ek_kernel *kernel; /* null: the output holds the result already */
     const void *in[2];
     void *out;
     ek_range whole;          /* the output; channels of a tiled step count tiles */
-    uint32_t bytes;          /* to the next step */
-    uint32_t params_bytes;   /* rounded up to what follows */
-    uint32_t parts;          /* that may run in parallel, each of at most these sizes: */
-    int32_t row_size, col_size, ch_size;
+    uint16_t bytes;          /* to the next step */
+    uint16_t params_bytes;   /* rounded up to what follows */
     uint16_t op, tensor;     /* of the operator and its output, in the file */
     uint16_t in_port[2], out_port; /* the model's input or output that it is, or EK_NO_PORT */
     uint8_t opcode;
     uint8_t mode;            /* ek_step_mode */
     uint8_t last;            /* of its operator */
-    uint8_t tiled;
-    uint8_t only_if_bound;   /* runs only if in_port[0] is bound in `format` */
-    uint8_t format;
+    uint8_t tiled, cut;
+    uint8_t format;          /* runs only if in_port[0] is bound in it, or always: EK_ANY_FORMAT */
 } ek_step;
 
 struct ek_instance {
@@ -78,6 +83,11 @@ static inline const void *ek_step_params(const ek_step *step)
 static inline const ek_tiles *ek_step_tiles(const ek_step *step)
 {
     return (const void *)((const uint8_t *)(step + 1) + step->params_bytes);
+}
+
+static inline const ek_cut *ek_step_cut(const ek_step *step)
+{
+    return (const void *)((const uint8_t *)step + step->bytes - sizeof(ek_cut));
 }
 
 static inline const ek_step *ek_step_next(const ek_step *step)

@@ -3,6 +3,7 @@
  * QUANTIZE and DEQUANTIZE: the caller's float32 or raw arrays, in the model's own layout, to and
  * from int8 tensors.
  */
+#include "build.h"
 #include "check.h"
 #include "operator.h"
 
@@ -75,7 +76,7 @@ static ek_status check_raw(const ek_model *model, const ek_quantize_record *p,
 {
     if (p->raw_dtype == 0)
         return has_no_table(p) ? EK_OK : EK_ERROR_OPERATOR;
-    if (!is_raw_table(model, p, y) || !is_raw_layout(p, y))
+    if (!EK_BUILD_RAW || !is_raw_table(model, p, y) || !is_raw_layout(p, y))
         return EK_ERROR_OPERATOR;
     return is_normalization(model, p) ? EK_OK : EK_ERROR_SCALE;
 }
@@ -178,7 +179,7 @@ void ek_prepare_quantize(ek_builder *builder, const ek_op *op)
     const ek_quantize_record *r = ek_op_params(op);
     const ek_shape y = ek_shape_of(op->model, ek_op_output(op));
     emit_quantize_float(builder, op, &y);
-    if (r->raw_dtype != 0)
+    if (EK_BUILD_RAW && r->raw_dtype != 0)
         emit_quantize_raw(builder, op, &y);
 }
 

@@ -140,13 +140,16 @@ static void count_scratch(ek_builder *builder, uint64_t bytes)
         builder->scratch_bytes = bytes;
 }
 
-/* Room for a step, its parameters and tiles; null while measuring. */
-static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes,
-                       size_t tiles_bytes)
+/* Parameters, with tiles and a cut, take a few hundred bytes. */
+_Static_assert(sizeof(ek_step) + sizeof(ek_conv_params) + sizeof(ek_tiles) + sizeof(ek_cut) < 1024,
+               "ek_step.bytes holds the size of a step");
+
+/* Room for a step, its parameters and what stands behind them; null while measuring. */
+static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes, size_t more_bytes)
 {
     const size_t params_room = (size_t)align_up(params_bytes, _Alignof(ek_step));
     const size_t bytes =
-        (size_t)align_up(sizeof(ek_step) + params_room + tiles_bytes, _Alignof(ek_step));
+        (size_t)align_up(sizeof(ek_step) + params_room + more_bytes, _Alignof(ek_step));
     const uint64_t at = builder->steps_bytes;
     builder->steps_bytes += bytes;
     builder->step_count++;
@@ -154,8 +157,8 @@ static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes
         return NULL;
     ek_step *step = (void *)(builder->steps + at);
     memset(step, 0, bytes);
-    step->bytes = (uint32_t)bytes;
-    step->params_bytes = (uint32_t)params_room;
+    step->bytes = (uint16_t)bytes;
+    step->params_bytes = (uint16_t)params_room;
     step->op = (uint16_t)op->index;
     step->tensor = (uint16_t)ek_tensor_index(op->model, ek_op_output(op));
     step->opcode = op->record->opcode;
@@ -176,22 +179,28 @@ static void set_input(const ek_builder *builder, ek_step *step, int i,
 static void append_call(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
                         const ek_call *call, const ek_tiles *tiles)
 {
-    ek_step *step = append(builder, op, call->params_bytes, tiles == NULL ? 0 : sizeof *tiles);
+    const int threads = EK_BUILD_THREADS && builder->threads > 1;
+    ek_step *step = append(builder, op, call->params_bytes,
+                           (tiles == NULL ? 0 : sizeof *tiles) + (threads ? sizeof(ek_cut) : 0));
     if (step == NULL)
         return;
     step->kernel = kernel;
     memcpy(step + 1, call->params, call->params_bytes);
     set_input(builder, step, 0, call->in[0]);
     set_input(builder, step, 1, call->in[1] == NULL ? call->in[0] : call->in[1]);
-    step->only_if_bound = (uint8_t)call->only_if_bound;
-    step->format = (uint8_t)call->format;
+    step->format = (uint8_t)(call->only_if_bound ? call->format : EK_ANY_FORMAT);
     step->whole = (ek_range){0, call->rows, 0, call->cols, 0, call->chs};
     if (tiles != NULL) {
         step->tiled = 1;
         memcpy((uint8_t *)(step + 1) + step->params_bytes, tiles, sizeof *tiles);
         step->whole.ch_end = call->chs / tiles->group_channels * tiles->per_group;
     }
-    ek_split(step, builder->threads, call->work, tiles == NULL ? call->ch_step : 1);
+    if (threads) {
+        const ek_cut cut =
+            ek_split(step, builder->threads, call->work, tiles == NULL ? call->ch_step : 1);
+        step->cut = cut.parts > 1;
+        memcpy((uint8_t *)step + step->bytes - sizeof cut, &cut, sizeof cut);
+    }
 }
 
 static uint64_t kernel_scratch(const ek_kernel *kernel, const void *params)

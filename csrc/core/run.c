@@ -34,7 +34,7 @@ static ek_op find_conversion(const ek_model *model, const ek_tensor_record *tens
 
 static const ek_quantize_record *raw_input(const ek_op *op)
 {
-    if (op->record == NULL || op->record->opcode != EK_OPCODE_QUANTIZE)
+    if (!EK_BUILD_RAW || op->record == NULL || op->record->opcode != EK_OPCODE_QUANTIZE)
         return NULL;
     const ek_quantize_record *r = ek_op_params(op);
     return r->raw_dtype == 0 ? NULL : r;
@@ -174,15 +174,20 @@ static int is_tiled(const ek_step *step)
     return EK_BUILD_DECODING && step->tiled;
 }
 
+static int is_cut(const ek_step *step)
+{
+    return EK_BUILD_THREADS && step->cut;
+}
+
 static int is_whole(const ek_step *step)
 {
-    return (!EK_BUILD_THREADS || step->parts == 1) && !is_tiled(step);
+    return !is_cut(step) && !is_tiled(step);
 }
 
 static ek_step_mode mode_of(const ek_instance *instance, const ek_step *step)
 {
     if (step->kernel == NULL ||
-        (step->only_if_bound && instance->formats[step->in_port[0]] != step->format))
+        (step->format != EK_ANY_FORMAT && instance->formats[step->in_port[0]] != step->format))
         return EK_STEP_NOTHING;
     return is_whole(step) ? EK_STEP_CALL : EK_STEP_PARTS;
 }
@@ -214,15 +219,16 @@ static uint32_t pieces(int32_t extent, int32_t size)
 static ek_range part_range(const ek_step *step, uint32_t part)
 {
     const ek_range *whole = &step->whole;
-    const uint32_t chs = pieces(whole->ch_end, step->ch_size);
-    const uint32_t cols = pieces(whole->col_end, step->col_size);
+    const ek_cut *cut = ek_step_cut(step);
+    const uint32_t chs = pieces(whole->ch_end, cut->ch_size);
+    const uint32_t cols = pieces(whole->col_end, cut->col_size);
     ek_range range;
-    range.ch = (int32_t)(part % chs) * step->ch_size;
-    range.col = (int32_t)(part / chs % cols) * step->col_size;
-    range.row = (int32_t)(part / chs / cols) * step->row_size;
-    range.ch_end = range.ch + min32(step->ch_size, whole->ch_end - range.ch);
-    range.col_end = range.col + min32(step->col_size, whole->col_end - range.col);
-    range.row_end = range.row + min32(step->row_size, whole->row_end - range.row);
+    range.ch = (int32_t)(part % chs) * cut->ch_size;
+    range.col = (int32_t)(part / chs % cols) * cut->col_size;
+    range.row = (int32_t)(part / chs / cols) * cut->row_size;
+    range.ch_end = range.ch + min32(cut->ch_size, whole->ch_end - range.ch);
+    range.col_end = range.col + min32(cut->col_size, whole->col_end - range.col);
+    range.row_end = range.row + min32(cut->row_size, whole->row_end - range.row);
     return range;
 }
 
@@ -272,13 +278,13 @@ static void run_part(void *argument, uint32_t part, uint32_t thread)
 
 static void run_parts(const ek_instance *instance, const ek_step *step)
 {
-    if (!EK_BUILD_THREADS || step->parts == 1) {
+    if (!is_cut(step)) {
         run_range(step, &step->whole, instance->scratch);
         return;
     }
     parallel_step parallel = {instance, step};
     instance->config.parallel_for(instance->config.parallel_context, run_part, &parallel,
-                                  step->parts);
+                                  ek_step_cut(step)->parts);
 }
 
 static inline void run_step(const ek_instance *instance, const ek_step *step)

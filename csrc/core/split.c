@@ -3,7 +3,6 @@
  * The parts of a step: as many as are worth it, cut where the last thread is done first.
  */
 #include "split.h"
-#include "build.h"
 
 /* More parts than threads even out their speeds. */
 #define PARTS_PER_THREAD 4u
@@ -42,19 +41,14 @@ static uint64_t worth_a_part(const ek_kernel *kernel)
 static int32_t useful_parts(const ek_step *step, uint32_t threads, uint64_t work)
 {
     const uint64_t limit = (uint64_t)threads * PARTS_PER_THREAD;
-    const uint64_t parts = !EK_BUILD_THREADS || threads <= 1 ? 1 : work / worth_a_part(step->kernel);
+    const uint64_t parts = work / worth_a_part(step->kernel);
     return parts <= 1 ? 1 : (int32_t)(parts < limit ? parts : limit);
 }
 
-typedef struct cut {
-    int32_t row_size, col_size, ch_size;
-    uint32_t parts;
-} cut;
-
 /* At most `count` parts, `channels` of them side by side along the channels. */
-static cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int32_t ch_step)
+static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int32_t ch_step)
 {
-    cut c = {.ch_size = whole->ch_end};
+    ek_cut c = {.ch_size = whole->ch_end};
     if (channels > 1)
         c.ch_size = ceil_div(ceil_div(whole->ch_end, ch_step), channels) * ch_step;
     c.ch_size = min32(c.ch_size, whole->ch_end);
@@ -71,7 +65,7 @@ static cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int3
  * counts as some more of either: tiles that are not full, weights that are read or, if they are
  * tiled, decoded again, activations that are packed again. Half a part is lost on a thread that
  * comes late. Below 2^31 positions times channels and 2^8 parts, so that nothing overflows. */
-static uint64_t time_of(const cut *c, int tiled, uint32_t threads)
+static uint64_t time_of(const ek_cut *c, int tiled, uint32_t threads)
 {
     const uint64_t positions = (uint64_t)c->row_size * (uint64_t)c->col_size + (tiled ? 64 : 4);
     const uint64_t channels = (uint64_t)c->ch_size + (tiled ? 0 : 16);
@@ -79,18 +73,18 @@ static uint64_t time_of(const cut *c, int tiled, uint32_t threads)
     return (2 * rounds + 1) * positions * channels;
 }
 
-static cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_t ch_step)
+static ek_cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_t ch_step)
 {
     const ek_range *whole = &step->whole;
     const int32_t blocks = ch_step == 0 ? 1 : ceil_div(whole->ch_end, ch_step);
-    cut best = {whole->row_end, whole->col_end, whole->ch_end, 1};
+    ek_cut best = {1, whole->row_end, whole->col_end, whole->ch_end};
     if (parts == 1)
         return best;
     uint64_t best_time = UINT64_MAX;
     for (int32_t k = 1; k <= (int32_t)PARTS_PER_THREAD; k++) {
         const int32_t count = min32(parts, k * (int32_t)threads);
         for (int32_t channels = 1; channels <= min32(count, blocks); channels++) {
-            const cut c = cut_into(whole, count, channels, ch_step);
+            const ek_cut c = cut_into(whole, count, channels, ch_step);
             const uint64_t time = time_of(&c, step->tiled, threads);
             if (time < best_time) {
                 best = c;
@@ -101,11 +95,7 @@ static cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_
     return best;
 }
 
-void ek_split(ek_step *step, uint32_t threads, uint64_t work, int32_t ch_step)
+ek_cut ek_split(const ek_step *step, uint32_t threads, uint64_t work, int32_t ch_step)
 {
-    const cut best = best_cut(step, threads, useful_parts(step, threads, work), ch_step);
-    step->row_size = best.row_size;
-    step->col_size = best.col_size;
-    step->ch_size = best.ch_size;
-    step->parts = best.parts;
+    return best_cut(step, threads, useful_parts(step, threads, work), ch_step);
 }

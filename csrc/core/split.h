@@ -7,8 +7,8 @@
 
 #include "instance.h"
 
-/* Sets the parts of a step whose kernel and `whole` are set. `work` is about as many
- * multiply-accumulates; channels are cut at multiples of `ch_step`, or not at all if it is 0. */
-void ek_split(ek_step *step, uint32_t threads, uint64_t work, int32_t ch_step);
+/* The parts of a step whose kernel and `whole` are set. `work` is about as many multiply-accumulates;
+ * channels are cut at multiples of `ch_step`, or not at all if it is 0. */
+ek_cut ek_split(const ek_step *step, uint32_t threads, uint64_t work, int32_t ch_step);
 
 #endif /* EK_SPLIT_H */
