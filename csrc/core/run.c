@@ -296,10 +296,9 @@ static inline void run_step(const ek_instance *instance, const ek_step *step)
         run_parts(instance, step);
 }
 
-static void run_steps(const ek_instance *instance)
+static void run_steps(const ek_instance *instance, const ek_step *step, const ek_step *end)
 {
-    const ek_step *step = instance->steps;
-    for (; step != instance->steps_end; step = ek_step_next(step))
+    for (; step != end; step = ek_step_next(step))
         run_step(instance, step);
 }
 
@@ -341,13 +340,14 @@ static const ek_step *run_reported_op(const ek_instance *instance, const ek_step
     return ek_step_next(step);
 }
 
-static void run_reported_steps(const ek_instance *instance)
+/* `step` and `end` are each the first of an operator, or behind the last. */
+static void run_reported_steps(const ek_instance *instance, const ek_step *step, const ek_step *end)
 {
-    for (const ek_step *step = instance->steps; step != instance->steps_end;)
+    while (step != end)
         step = run_reported_op(instance, step);
 }
 
-/* ---- ek_run ---------------------------------------------------------------------------------- */
+/* ---- ek_run and ek_run_ops ------------------------------------------------------------------- */
 
 static ek_status link(ek_instance *instance)
 {
@@ -359,20 +359,46 @@ static ek_status link(ek_instance *instance)
     return EK_OK;
 }
 
-ek_status ek_run(ek_instance *instance)
+static ek_status run_between(ek_instance *instance, const ek_step *step, const ek_step *end)
 {
-    if (instance == NULL)
-        return EK_ERROR_ARGUMENT;
     if (!instance->linked) {
         const ek_status status = link(instance);
         if (status != EK_OK)
             return status;
     }
     if (instance->config.on_op == NULL)
-        run_steps(instance);
+        run_steps(instance, step, end);
     else
-        run_reported_steps(instance);
+        run_reported_steps(instance, step, end);
     return EK_OK;
+}
+
+ek_status ek_run(ek_instance *instance)
+{
+    if (instance == NULL)
+        return EK_ERROR_ARGUMENT;
+    return run_between(instance, instance->steps, instance->steps_end);
+}
+
+/* From `step` on, the first one of operator `op` or of one behind it. */
+static const ek_step *skip_to(const ek_instance *instance, const ek_step *step, uint32_t op)
+{
+    while (step != instance->steps_end && step->op < op)
+        step = ek_step_next(step);
+    return step;
+}
+
+ek_status ek_run_ops(ek_instance *instance, uint32_t first, uint32_t end)
+{
+    if (instance == NULL || first > end)
+        return EK_ERROR_ARGUMENT;
+    const ek_step *step = skip_to(instance, instance->steps, first);
+    return run_between(instance, step, skip_to(instance, step, end));
+}
+
+size_t ek_state_bytes(const ek_model *model)
+{
+    return model == NULL || model->op_count == 0 ? 0 : (size_t)ek_header(model)->state_bytes;
 }
 
 void ek_reset(ek_instance *instance)

@@ -12,18 +12,12 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include "edgekit/edgekit_threads.h"
+#include "waiting.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-
-/* Microseconds that a worker waits awake: longer than what lies between two loops of a model, and
- * between two runs of one that is run again and again. */
-#define AWAKE_US 100
 
 /* Microseconds of loops, without a longer pause, that the caller does alone before it wakes workers. */
 #define ALONE_US 15
@@ -33,11 +27,6 @@
  * many times as long: on a machine without processors to spare, threads then cost some percent. */
 #define STALL_US 50
 #define STALL_REST 20
-
-/* Rounds of waiting, of some tens of nanoseconds, between two looks at the clock. */
-#define SPIN_ROUNDS 64
-
-#define CACHE_LINE 64
 
 /* In `state`, above the number of workers inside. */
 #define OPEN 0x80000000u
@@ -70,22 +59,6 @@ struct ek_threads {
     } workers[];
 };
 
-static int64_t microseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static void pause_briefly(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__ARM_ARCH) && __ARM_ARCH >= 7)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* Takes one part; 0 if none is left. */
 static int take_part(ek_threads *pool, uint32_t thread)
 {
@@ -104,31 +77,24 @@ static void take_parts(ek_threads *pool, uint32_t thread)
 
 /* ---- Workers --------------------------------------------------------------------------------- */
 
-static int has_news(ek_threads *pool, unsigned seen)
+/* Waits for a loop behind the first `seen`, or for the end. */
+typedef struct wait {
+    ek_threads *pool;
+    unsigned seen;
+} wait;
+
+static int has_news(void *context)
 {
-    return atomic_load(&pool->loops) != seen || atomic_load(&pool->stop);
+    const wait *w = context;
+    return atomic_load(&w->pool->loops) != w->seen || atomic_load(&w->pool->stop);
 }
 
-/* Whether there was news in time. */
-static int wait_awake(ek_threads *pool, unsigned seen)
+static void wait_asleep(wait *w)
 {
-    const int64_t end = microseconds() + AWAKE_US;
-    do {
-        for (int round = 0; round < SPIN_ROUNDS; round++) {
-            if (has_news(pool, seen))
-                return 1;
-            pause_briefly();
-        }
-        sched_yield(); /* the caller itself may wait for this processor */
-    } while (microseconds() < end);
-    return 0;
-}
-
-static void wait_asleep(ek_threads *pool, unsigned seen)
-{
+    ek_threads *pool = w->pool;
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!has_news(pool, seen))
+    while (!has_news(w))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
@@ -138,10 +104,11 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     ek_threads *pool = worker->pool;
-    for (unsigned seen = 0; !atomic_load(&pool->stop);) {
-        if (!pool->waits_awake || !wait_awake(pool, seen))
-            wait_asleep(pool, seen);
-        seen = atomic_load(&pool->loops);
+    wait w = {pool, 0};
+    while (!atomic_load(&pool->stop)) {
+        if (!pool->waits_awake || !wait_awake(has_news, &w))
+            wait_asleep(&w);
+        w.seen = atomic_load(&pool->loops);
         if (atomic_fetch_add(&pool->state, 1) & OPEN)
             take_parts(pool, worker->number);
         atomic_fetch_sub(&pool->state, 1);
@@ -220,19 +187,7 @@ void ek_threads_parallel_for(void *context, ek_task task, void *argument, uint32
 
 /* ---- The pool -------------------------------------------------------------------------------- */
 
-/* Whether so many threads can run at the same time, as far as the system says. */
-static int have_processors(uint32_t threads)
-{
-#ifdef _SC_NPROCESSORS_ONLN
-    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    return processors < 1 || threads <= (unsigned long)processors;
-#else
-    (void)threads;
-    return 1;
-#endif
-}
-
-/* Zeroed, and aligned by hand, as not every system has aligned_alloc; null if there is no memory. */
+/* Zeroed; null if there is no memory. */
 static ek_threads *allocate(size_t workers)
 {
     if (workers > (SIZE_MAX / 2 - sizeof(ek_threads)) / sizeof(struct worker))
@@ -240,7 +195,7 @@ static ek_threads *allocate(size_t workers)
     uint8_t *memory = calloc(1, sizeof(ek_threads) + workers * sizeof(struct worker) + CACHE_LINE);
     if (memory == NULL)
         return NULL;
-    ek_threads *pool = (void *)(memory + (CACHE_LINE - (uintptr_t)memory % CACHE_LINE) % CACHE_LINE);
+    ek_threads *pool = line_start(memory);
     pool->memory = memory;
     return pool;
 }

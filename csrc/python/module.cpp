@@ -240,6 +240,8 @@ public:
         ek_reset(instance_);
     }
 
+    ek_instance *instance() const { return instance_; }
+    const Model &model() const { return *model_; }
     const py::object &inputs() const { return inputs_; }
     const py::object &outputs() const { return outputs_; }
     std::size_t memory_bytes() const { return memory_bytes_; }
@@ -315,6 +317,42 @@ private:
     std::atomic<bool> brief_{false};
     py::dict input_arrays_, output_arrays_; /* port -> what the instance is bound to */
     py::object inputs_ = read_only(input_arrays_), outputs_ = read_only(output_arrays_);
+};
+
+struct DestroyPipeline {
+    void operator()(ek_pipeline *pipeline) const { ek_pipeline_destroy(pipeline); }
+};
+
+/* Runners of one model that take turns. Nobody else may run or bind them; edgekit/runtime/ sees to it. */
+class Pipeline {
+public:
+    Pipeline(std::vector<py::object> runners, const std::vector<uint32_t> &cuts) : runners_(std::move(runners)) {
+        std::vector<ek_instance *> instances;
+        for (const py::object &runner : runners_) instances.push_back(runner.cast<Runner &>().instance());
+        if (instances.empty()) raise("EdgekitError", "a pipeline needs a runner");
+        const Model &model = runners_[0].cast<Runner &>().model();
+        ek_pipeline *made = nullptr;
+        const auto count = static_cast<uint32_t>(instances.size());
+        const auto stages = static_cast<uint32_t>(cuts.size());
+        check(ek_pipeline_create(&made, model.get(), instances.data(), count, cuts.data(), stages),
+              model.name() + ": pipeline");
+        pipeline_.reset(made);
+    }
+
+    void push() { check(ek_pipeline_push(pipeline_.get()), "push"); }
+
+    void pop() {
+        ek_status status;
+        {
+            const py::gil_scoped_release release;
+            status = ek_pipeline_pop(pipeline_.get());
+        }
+        check(status, "pop");
+    }
+
+private:
+    std::vector<py::object> runners_; /* outlive the threads */
+    std::unique_ptr<ek_pipeline, DestroyPipeline> pipeline_;
 };
 
 /* The Runner in an object of its Python class or of one derived from it; null before __init__. What
@@ -405,7 +443,8 @@ PYBIND11_MODULE(_native, module) {
         }, py::arg("kernels"), py::arg("threads") = 1)
         .def("scratch_needed", [](const Model &model, ek_kernels kernels) {
             return ek_scratch_needed(model.get(), kernels);
-        }, py::arg("kernels"));
+        }, py::arg("kernels"))
+        .def_property_readonly("state_bytes", [](const Model &model) { return ek_state_bytes(model.get()); });
 
     py::class_<Runner>(module, "Runner", py::custom_type_setup(set_runner_slots))
         .def(py::init<std::shared_ptr<Model>, ek_kernels, uint32_t, const std::vector<int> &, bool>(),
@@ -419,4 +458,9 @@ PYBIND11_MODULE(_native, module) {
         .def_property_readonly("outputs", &Runner::outputs, "Output name -> the array that runs write.")
         .def_property_readonly("memory_bytes", &Runner::memory_bytes,
                                "What the runtime asked for: prepared operators, arena, state, scratch and repacked weights.");
+
+    py::class_<Pipeline>(module, "Pipeline")
+        .def(py::init<std::vector<py::object>, const std::vector<uint32_t> &>(), py::arg("runners"), py::arg("cuts"))
+        .def("push", &Pipeline::push)
+        .def("pop", &Pipeline::pop);
 }

@@ -28,6 +28,12 @@ def command(
             "--batch-threads", metavar="N", min=1, max=64, help="Compute N samples at a time, each with --threads threads."
         ),
     ] = 1,
+    pipeline: Annotated[
+        int,
+        typer.Option(
+            "--pipeline", metavar="N", min=1, max=64, help="Pass samples through N stages, each with a thread of its own."
+        ),
+    ] = 1,
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
@@ -48,6 +54,7 @@ def command(
             kernels=kernels,
             threads=threads,
             batch_threads=batch_threads,
+            pipeline=pipeline,
             samples=samples,
             on=on,
             output=output,

@@ -17,7 +17,6 @@ from edgekit.data import DataSource, Preprocessing, npz_bytes, real_part
 from edgekit.engines import EdgekitEngine, Feed, Sample
 from edgekit.errors import InputError
 from edgekit.files import check_destination
-from edgekit.format.schema import HEADER
 from edgekit.runtime import kernels as kernel_sets
 from edgekit.runtime.model import MAX_THREADS
 
@@ -30,6 +29,7 @@ def run_data(
     kernels: str = "auto",
     threads: int = 1,
     batch_threads: int = 1,
+    pipeline: int = 1,
     samples: int | None = None,
     on: str | None = None,
     output: Path | None = None,
@@ -41,6 +41,7 @@ def run_data(
         threads: that share the work of one sample.
         batch_threads: samples that are computed at the same time, each by an instance with `threads` threads;
             the results are the same bits.
+        pipeline: stages, each on a thread of its own, that the samples pass one after the other; the same bits, too.
         on: address of a board that runs them, `ssh://user@host`; one inference at a time.
         output: also writes them there, an `.npz`, complete or not at all.
 
@@ -52,11 +53,14 @@ def run_data(
             raise InputError(f"{output}: outputs are written as .npz; name it so")
         check_destination(output, model, data)
     with _opened(model, kernels, threads, on) as (engine, used):
-        _check_batch_threads(engine, batch_threads, on)
+        _check_parallel("--batch-threads", batch_threads, engine, on)
+        _check_parallel("--pipeline", pipeline, engine, on)
+        if pipeline > 1 and (threads > 1 or batch_threads > 1):
+            raise InputError("--pipeline: a stage is one thread's; leave out --threads and --batch-threads")
         feed = engine.open(data, preprocessing or Preprocessing(), samples)
         results: dict[str, list[np.ndarray]] = {port.name: [] for port in engine.model.outputs}
         done = 0
-        for sample, arrays in _run_all(engine, feed, batch_threads):
+        for sample, arrays in _run_all(engine, feed, batch_threads, pipeline):
             for name, array in arrays.items():
                 results[name].append(real_part(array, sample.size, sample.count))
             done += sample.count
@@ -82,26 +86,34 @@ def _opened(model: Path, kernels: str, threads: int, on: str | None) -> Iterator
         yield BoardEngine(model, board, client, kernels, threads), board.best if kernels == "auto" else kernels
 
 
-def _check_batch_threads(engine: EdgekitEngine, batch_threads: int, on: str | None) -> None:
-    if not 1 <= batch_threads <= MAX_THREADS:
-        raise InputError(f"batch threads must be 1 to {MAX_THREADS}, not {batch_threads}")
-    if batch_threads == 1:
+def _check_parallel(option: str, count: int, engine: EdgekitEngine, on: str | None) -> None:
+    """Whether samples can be under way at the same time, if that is asked for."""
+    if not 1 <= count <= MAX_THREADS:
+        raise InputError(f"{option} must be 1 to {MAX_THREADS}, not {count}")
+    if count == 1:
         return
     if on is not None:
-        raise InputError(f"{on}: a board computes samples in turn; leave out --batch-threads")
-    # The runtime has checked the header, and knows state; the reader in Python does not.
-    if np.fromfile(engine.path, HEADER.dtype, 1)["state_bytes"].any():
-        raise InputError(f"{engine.path}: computes samples in turn, as it keeps state between them; leave out --batch-threads")
+        raise InputError(f"{on}: a board computes samples in turn; leave out {option}")
+    if engine.model.state_bytes:
+        raise InputError(f"{engine.path}: computes samples in turn, as it keeps state between them; leave out {option}")
 
 
 def _run_all(
-    engine: EdgekitEngine, feed: Feed, batch_threads: int
+    engine: EdgekitEngine, feed: Feed, batch_threads: int, pipeline: int
 ) -> Iterator[tuple[Sample, Mapping[str, np.ndarray]]]:
     """Each sample with its outputs, in the order of `feed`; few samples wait, however many there are."""
-    if batch_threads == 1:
+    if pipeline > 1:
+        yield from _run_pipeline(engine, feed, pipeline)
+    elif batch_threads > 1:
+        yield from _run_side_by_side(engine, feed, batch_threads)
+    else:
         for sample in feed:
             yield sample, engine.run(sample.arrays)
-        return
+
+
+def _run_side_by_side(
+    engine: EdgekitEngine, feed: Feed, batch_threads: int
+) -> Iterator[tuple[Sample, Mapping[str, np.ndarray]]]:
     with ThreadPoolExecutor(batch_threads) as pool:
         running: deque[tuple[Sample, Future[dict[str, np.ndarray]]]] = deque()
         for sample in feed:
@@ -111,3 +123,17 @@ def _run_all(
                 yield first, outputs.result()
         for sample, outputs in running:
             yield sample, outputs.result()
+
+
+def _run_pipeline(
+    engine: EdgekitEngine, feed: Feed, stages: int
+) -> Iterator[tuple[Sample, Mapping[str, np.ndarray]]]:
+    running: deque[Sample] = deque()
+
+    def arrays() -> Iterator[dict[str, np.ndarray]]:
+        for sample in feed:
+            running.append(sample)
+            yield sample.arrays
+
+    for outputs in engine.model.stream(arrays(), stages, kernels=engine.kernels):
+        yield running.popleft(), outputs

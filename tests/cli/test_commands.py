@@ -109,15 +109,31 @@ def test_run_of_several_samples_at_a_time_gives_the_same_bits(
         np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["logits"], expected)
 
 
+def test_run_in_a_pipeline_gives_the_same_bits(
+    edgekit, converted: Path, digits: Path, tmp_path: Path, labelled: dict[str, np.ndarray]
+) -> None:
+    expected = package.load(converted).run(labelled["x"])["logits"]
+    for stages in (1, 2, 3, 64):
+        outcome = edgekit("run", converted, "--input", digits / "digits_test.npz", "-o", tmp_path / "out.npz",
+                          "--pipeline", stages)  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["logits"], expected)
+    for option in ("--threads", "--batch-threads"):
+        outcome = edgekit("run", converted, "--input", digits / "digits_test.npz", "--pipeline", 2, option, 2)
+        assert outcome.code == 2
+        assert "leave out --threads and --batch-threads" in outcome.err
+
+
 def test_run_computes_samples_in_turn_where_state_is_kept(edgekit, root: Path, tmp_path: Path) -> None:
     model = tmp_path / "counter.ekm"
     shutil.copy(root / "tests" / "fuzz" / "corpus" / "valid" / "counter.ekm", model)
     (port,) = package.load(model).inputs
     np.save(tmp_path / "x.npy", np.zeros((3, *port.shape[1:]), port.dtype))
     assert edgekit("run", model, "--input", tmp_path / "x.npy").code == 0
-    outcome = edgekit("run", model, "--input", tmp_path / "x.npy", "--batch-threads", "2")
-    assert outcome.code == 2
-    assert "keeps state" in outcome.err
+    for option in ("--batch-threads", "--pipeline"):
+        outcome = edgekit("run", model, "--input", tmp_path / "x.npy", option, "2")
+        assert outcome.code == 2
+        assert "keeps state" in outcome.err and option in outcome.err
 
 
 def test_run_on_normalized_floats_gives_the_same_bits(edgekit, converted: Path, tmp_path: Path, labelled) -> None:

@@ -35,6 +35,7 @@ USAGE = {
     "no number": (["run", "net.ekm", "--input", "x.npy", "--threads", "many"], "--threads"),
     "no threads": (["run", "net.ekm", "--input", "x.npy", "--threads", "0"], "--threads"),
     "no batch threads": (["run", "net.ekm", "--input", "x.npy", "--batch-threads", "0"], "--batch-threads"),
+    "no stages": (["run", "net.ekm", "--input", "x.npy", "--pipeline", "0"], "--pipeline"),
     "share above one": (["convert", "net.onnx", "--prune", "1.5"], "--prune"),
     "program for no board": (["firmware", "net.ekm", "-o", "out"], "--target"),
     "library with a sample": (["firmware", "net.ekm", "-o", "out", "--as", "library", "--input", "x.npz"], "--input"),

@@ -430,8 +430,9 @@ def test_options_that_do_not_fit(board: SshBoard, model: Path) -> None:
     assert "kernel set 'avx2' is not on" in bench(board.url, "--kernels", "avx2")
     message = refused("verify", NETWORK, "--on", board.url, "--backends", "ssh-127.0.0.1-avx2")
     assert "there is no such backend" in message and "ssh-127.0.0.1-neon_dotprod" in message
-    message = refused("run", model, "--input", model.parent / "x.npz", "--on", board.url, "--batch-threads", 2)
-    assert "leave out --batch-threads" in message
+    for option in ("--batch-threads", "--pipeline"):
+        message = refused("run", model, "--input", model.parent / "x.npz", "--on", board.url, option, 2)
+        assert f"leave out {option}" in message
     assert board.left() == []
 
 

@@ -219,6 +219,14 @@ EK_API ek_status ek_bind_output(ek_instance *instance, uint32_t index, void *dat
 
 EK_API ek_status ek_run(ek_instance *instance);
 
+/* Runs the operators `first` to `end` - 1 of the file alone, as ek_op_event counts them; those
+ * behind the last one are none. Calls that together name each operator once, in order, do what
+ * ek_run does; until the last of them inputs, outputs and what is bound stay as they are. */
+EK_API ek_status ek_run_ops(ek_instance *instance, uint32_t first, uint32_t end);
+
+/* Bytes that an instance keeps from one run to the next; 0 for a model of independent runs. */
+EK_API size_t ek_state_bytes(const ek_model *model);
+
 /* Puts the STATE region back to its initial values. */
 EK_API void ek_reset(ek_instance *instance);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A small pool of threads, for ek_config.parallel_for. Stands outside the core and uses malloc and
- * POSIX threads; any other parallel loop does as well.
+ * A small pool of threads, for ek_config.parallel_for, and a pipeline for streams of inputs. Stands
+ * outside the core and uses malloc and POSIX threads; any other parallel loop does as well.
  *
  *     ek_threads *threads = ek_threads_create(4);
  *     ek_config config = {.kernels = ek_cpu_kernels(), .threads = 4,
@@ -31,6 +31,49 @@ EK_API void ek_threads_destroy(ek_threads *threads);
  * take turns. Idle threads spin for 100 microseconds, unless there are more of them than processors,
  * then sleep; loops that are over before a sleeper could help wake none. */
 EK_API void ek_threads_parallel_for(void *pool, ek_task task, void *argument, uint32_t count);
+
+/* ---- Pipeline ----------------------------------------------------------------------------- */
+
+/* Computes a stream of inputs in stages, each by a thread of its own, for throughput: while one
+ * stage is at an input, the stage before is at the next. Results are the bits of ek_run, in order.
+ *
+ *     const uint32_t cuts[] = {0, 12, 20};                       // three stages begin there
+ *     ek_status status = ek_pipeline_create(&pipeline, &model, instances, 6, cuts, 3);
+ *     for (uint32_t in = 0, out = 0; out < total; out++) {
+ *         for (; in < total && in - out < 6; in++) {
+ *             fill(in % 6);                                      // the inputs of that instance
+ *             ek_pipeline_push(pipeline);
+ *         }
+ *         status = ek_pipeline_pop(pipeline);
+ *         use(out % 6);                                          // its outputs
+ *     }
+ *     ek_pipeline_destroy(pipeline);
+ *
+ * One thread at a time calls these functions. It is the last stage, so that as many threads as
+ * stages are at work. */
+typedef struct ek_pipeline ek_pipeline;
+
+/* A pipeline over `count` instances of `model`, which take turns; as many inputs are in flight at
+ * most, and two per stage keep all busy. They must be bound to buffers of their own and used by
+ * nobody else meanwhile. Stage s computes the operators cuts[s] to cuts[s + 1] - 1, as ek_run_ops
+ * does, and the last one all that are left; cuts[0] is 0, and cuts grow.
+ *
+ * EK_ERROR_ARGUMENT also if there is more than one instance of a model that keeps state between
+ * runs, EK_ERROR_MEMORY if memory or threads run out; *pipeline is then null. */
+EK_API ek_status ek_pipeline_create(ek_pipeline **pipeline, const ek_model *model,
+                                    ek_instance *const *instances, uint32_t count,
+                                    const uint32_t *cuts, uint32_t stages);
+
+/* Ends the threads; null is fine. Outputs of inputs that are in flight are undefined. */
+EK_API void ek_pipeline_destroy(ek_pipeline *pipeline);
+
+/* Lets the next input in: the k-th push that of instance k % count, k from 0. Its buffers must not
+ * be touched until it is popped. EK_ERROR_ARGUMENT if all instances are in flight. */
+EK_API ek_status ek_pipeline_push(ek_pipeline *pipeline);
+
+/* Waits for the oldest input in flight: the k-th pop for that of the k-th push. Returns what ek_run
+ * would have; an error concerns this input alone. EK_ERROR_ARGUMENT also if none is in flight. */
+EK_API ek_status ek_pipeline_pop(ek_pipeline *pipeline);
 
 #ifdef __cplusplus
 }
