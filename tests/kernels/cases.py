@@ -276,6 +276,8 @@ def matmul(rng: Rng, directed: bool) -> Case:
     """Product of two activations; directed: few non-zero factors and a multiplier that makes ties."""
     batch, m, n = int(pick(rng, 1, 1, 2, 5)), int(rng.choice(EDGES)), int(rng.choice(EDGES))
     k = int(pick(rng, *EDGES, 200, 1, 2))
+    if rng.random() < 0.05:  # b is packed in several parts
+        batch, m, k = 1, min(m, 8), 3000
     shared, transposed = rng.random() < 0.3, rng.random() < 0.4
     a_zero, b_zero = zero_point(rng), zero_point(rng)
     a, b = int8(rng, batch * m * k), int8(rng, (1 if shared else batch) * k * n)
