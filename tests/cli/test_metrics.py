@@ -37,6 +37,10 @@ def dense(path: Path, weights: np.ndarray) -> Path:
     return path
 
 
+FLIPPED = 5e-4
+"""Of an area of some 150 scores, for the rare two that another order of float additions exchanges."""
+
+
 def test_auc_takes_the_second_output(edgekit, tmp_path: Path, rng: np.random.Generator) -> None:
     weights = rng.standard_normal((6, 2))
     model = dense(tmp_path / "two.onnx", weights)
@@ -45,7 +49,7 @@ def test_auc_takes_the_second_output(edgekit, tmp_path: Path, rng: np.random.Gen
     np.savez(tmp_path / "data.npz", x=x, y=y)
     edgekit("convert", model, "-o", tmp_path / "two.ekm", "--calibration", tmp_path / "data.npz")
     expected = roc_auc_score(y, x @ weights[:, 1].astype(np.float32))
-    for file, tolerance in ((model, 1e-9), (tmp_path / "two.ekm", 0.01)):
+    for file, tolerance in ((model, FLIPPED), (tmp_path / "two.ekm", 0.01)):
         result = edgekit("eval", file, "--data", tmp_path / "data.npz", "--metric", "auc", "--json").json
         assert result["value"] == pytest.approx(expected, abs=tolerance)
 
@@ -66,7 +70,7 @@ def test_auc_of_a_reconstruction(edgekit, tmp_path: Path, rng: np.random.Generat
     edgekit("convert", model, "-o", tmp_path / "auto.ekm", "--calibration", tmp_path / "data.npz", *options)
     expected = roc_auc_score(y, ((0.5 * seen) ** 2).mean(axis=1))
     floating = edgekit("eval", model, "--data", tmp_path / "data.npz", "--metric", "auc", "--json", *options).json
-    assert floating["value"] == pytest.approx(expected, abs=1e-6)
+    assert floating["value"] == pytest.approx(expected, abs=FLIPPED)
     quantized = edgekit("eval", tmp_path / "auto.ekm", "--data", tmp_path / "data.npz", "--metric", "auc", "--json").json
     assert quantized["value"] == pytest.approx(expected, abs=0.02)
 
