@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Product of two activations, up to four rows of a by eight columns: rows of a, less their zero
- * point, are widened into scratch once; b is widened as it is read. Factors lie in [-255, 255], so
- * that products need 18 bits and 32-bit sums wrap as the scalar kernel's do. Where b is transposed
- * both factors lie along k, and lanes are steps of it: up to four rows, two on ARMv7, by four
- * columns, whose lanes are summed at the end.
+ * Product of two activations, up to four rows of a by sixteen columns, eight on ARMv7: rows of a,
+ * less their zero point, are widened into scratch once; b is widened as it is read. Factors lie in
+ * [-255, 255], so that products need 18 bits and 32-bit sums wrap as the scalar kernel's do. Where b
+ * is transposed both factors lie along k, and lanes are steps of it: up to four rows, two on ARMv7,
+ * by four columns, whose lanes are summed at the end.
  */
 #include <string.h>
 
@@ -47,51 +47,86 @@ INLINE void store_some(int8_t *y, int8x8_t v, int32_t count)
     }
 }
 
-typedef struct pair {
-    int32x4_t low, high;
-} pair;
-
-INLINE pair multiply_add(pair s, int16x8_t b, int16x4_t a, const int lane)
+/* s + b * a[lane], lane a constant. */
+INLINE int32x4_t mlal_low_lane(int32x4_t s, int16x8_t b, int16x4_t a, const int lane)
 {
-    const int16x4_t all = lane == 0 ? vdup_lane_s16(a, 0)
-        : lane == 1                 ? vdup_lane_s16(a, 1)
-        : lane == 2                 ? vdup_lane_s16(a, 2)
-                                    : vdup_lane_s16(a, 3);
-    s.low = vmlal_s16(s.low, vget_low_s16(b), all);
-    s.high = vmlal_s16(s.high, vget_high_s16(b), all);
-    return s;
+    const int16x4_t low = vget_low_s16(b);
+    return lane == 0 ? vmlal_lane_s16(s, low, a, 0)
+        : lane == 1  ? vmlal_lane_s16(s, low, a, 1)
+        : lane == 2  ? vmlal_lane_s16(s, low, a, 2)
+                     : vmlal_lane_s16(s, low, a, 3);
 }
 
-/* Up to LANES columns of `rows` rows. */
-INLINE void block(const ek_matmul_params *p, const requant *r, const int16_t *a, const int8_t *b,
-                  int32_t rows, int32_t count, int8_t *y)
+INLINE int32x4_t mlal_high_lane(int32x4_t s, int16x8_t b, int16x4_t a, const int lane)
 {
-    const int8x8_t zero = vdup_n_s8((int8_t)p->b_zero);
-    const float32x4_t m = vdupq_n_f32(p->multiplier);
-    const pair none = {vdupq_n_s32(0), vdupq_n_s32(0)};
-    pair s[ROWS] = {none, none, none, none};
-    for (int32_t k = 0; k < p->k; k++, a += ROWS, b += p->n) {
-        const int16x8_t v = vsubl_s8(load_some(b, count), zero);
-        const int16x4_t x = vld1_s16(a);
-        s[0] = multiply_add(s[0], v, x, 0);
-        s[1] = multiply_add(s[1], v, x, 1);
-        s[2] = multiply_add(s[2], v, x, 2);
-        s[3] = multiply_add(s[3], v, x, 3);
+#ifdef __aarch64__
+    return lane == 0 ? vmlal_high_lane_s16(s, b, a, 0)
+        : lane == 1  ? vmlal_high_lane_s16(s, b, a, 1)
+        : lane == 2  ? vmlal_high_lane_s16(s, b, a, 2)
+                     : vmlal_high_lane_s16(s, b, a, 3);
+#else
+    const int16x4_t high = vget_high_s16(b);
+    return mlal_low_lane(s, vcombine_s16(high, high), a, lane);
+#endif
+}
+
+/* LANES columns less their zero point, or two times as many. */
+typedef struct columns {
+    int16x8_t v[2];
+} columns;
+
+INLINE columns load_columns(const int vectors, const int8_t *b, int8x16_t zero, int32_t count)
+{
+    if (vectors == 1) {
+        const int16x8_t some = vsubl_s8(load_some(b, count), vget_low_s8(zero));
+        return (columns){{some, some}};
     }
-    for (int32_t i = 0; i < rows; i++)
-        store_some(y + (ptrdiff_t)i * p->n, ek_requantize8_neon(s[i].low, s[i].high, m, m, r),
-                   count);
+    const int8x16_t all = vld1q_s8(b);
+    return (columns){{vsubl_s8(vget_low_s8(all), vget_low_s8(zero)), subl_high(all, zero)}};
 }
 
-/* Up to LANES columns of `rows` rows, side by side in a. */
+/* Sums of a row, LANES for each vector of columns. */
+typedef struct row_sums {
+    int32x4_t v[4];
+} row_sums;
+
+/* `rows` rows by `vectors` vectors of columns, a constant: 2, or 1 for up to LANES columns. */
+INLINE void block(const int vectors, const ek_matmul_params *p, const requant *r,
+                  const int16_t *a, const int8_t *b, int32_t rows, int32_t count, int8_t *y)
+{
+    const int8x16_t zero = vdupq_n_s8((int8_t)p->b_zero);
+    const float32x4_t m = vdupq_n_f32(p->multiplier);
+    const int32x4_t none = vdupq_n_s32(0);
+    row_sums s[ROWS];
+    UNROLL for (int i = 0; i < ROWS; i++) s[i] = (row_sums){{none, none, none, none}};
+    for (int32_t k = p->k; k > 0; k--, a += ROWS, b += p->n) {
+        const columns c = load_columns(vectors, b, zero, count);
+        const int16x4_t x = vld1_s16(a);
+        UNROLL for (int j = 0; j < vectors; j++) UNROLL for (int i = 0; i < ROWS; i++) {
+            s[i].v[2 * j] = mlal_low_lane(s[i].v[2 * j], c.v[j], x, i);
+            s[i].v[2 * j + 1] = mlal_high_lane(s[i].v[2 * j + 1], c.v[j], x, i);
+        }
+    }
+    UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int j = 0; j < vectors; j++) {
+        const int8x8_t v = ek_requantize8_neon(s[i].v[2 * j], s[i].v[2 * j + 1], m, m, r);
+        if (i < rows)
+            store_some(y + i * (ptrdiff_t)p->n + LANES * j, v, count);
+    }
+}
+
+/* All columns of `rows` rows, side by side in a. ARMv7 has registers for one vector of columns. */
 static void plain_rows(const ek_matmul_params *p, const requant *r, const int16_t *a,
                        const int8_t *b, int32_t rows, int32_t columns, int8_t *y)
 {
     int32_t n = 0;
+#ifdef __aarch64__
+    for (; n + 2 * LANES <= columns; n += 2 * LANES)
+        block(2, p, r, a, b + n, rows, 2 * LANES, y + n);
+#endif
     for (; n + LANES <= columns; n += LANES)
-        block(p, r, a, b + n, rows, LANES, y + n);
+        block(1, p, r, a, b + n, rows, LANES, y + n);
     if (n < columns)
-        block(p, r, a, b + n, rows, columns - n, y + n);
+        block(1, p, r, a, b + n, rows, columns - n, y + n);
 }
 
 /* ---- b[n][k] --------------------------------------------------------------------------------- */
