@@ -254,7 +254,8 @@ typedef struct windows {
     const ek_conv_params *p;
     ek_patch_shape shape;
     int32_t line;      /* values of a kernel's row */
-    int32_t by_lines;  /* whether each is a run of whole quads in the input */
+    int32_t dense;     /* whether each is one run in the input */
+    int32_t by_lines;  /* and that of whole quads */
     int32_t zero;      /* a pair of x_zero */
 } windows;
 
@@ -262,8 +263,8 @@ static windows windows_of(const ek_conv_params *p)
 {
     windows w = {.p = p, .shape = ek_patch_shape_of(p)};
     w.line = p->kernel_w * w.shape.in_channels;
-    w.by_lines = w.shape.in_channels % QUAD == 0
-        && (p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels));
+    w.dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels);
+    w.by_lines = w.dense && w.shape.in_channels % QUAD == 0;
     w.zero = (int32_t)((uint32_t)(uint16_t)p->x_zero * 0x10001u);
     return w;
 }
@@ -307,28 +308,59 @@ static void widen_lines_both(const windows *win, const int8_t *image, int32_t h,
 /* `count` bytes, of which there are few. */
 static inline void copy(int8_t *to, const int8_t *from, int32_t count)
 {
-    for (; count >= 4; count -= 4, to += 4, from += 4)
+    for (; count > 4; count -= 4, to += 4, from += 4)
         memcpy(to, from, 4);
-    for (; count > 0; count--)
-        *to++ = *from++;
+    if (count == 4)
+        memcpy(to, from, 4);
+    else
+        for (; count > 0; count--)
+            *to++ = *from++;
+}
+
+/* Whether all of a window is in the input. */
+static int is_inside(const ek_conv_params *p, int32_t h, int32_t w)
+{
+    return h >= 0 && w >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h
+        && w + (p->kernel_w - 1) * p->dilation_w < p->in.w;
+}
+
+#define SHORT_LINE 12
+
+/* A window inside the input, of lines of 4 to SHORT_LINE values: each is three words, which may
+ * overlap. */
+static void gather_short_lines(const ek_conv_params *p, int32_t line, const int8_t *from,
+                               int8_t *to)
+{
+    const ptrdiff_t next = (ptrdiff_t)p->dilation_h * p->in.h_stride;
+    const int32_t third = line - 4, second = ek_min(4, third);
+    for (int32_t kh = p->kernel_h; kh > 0; kh--, from += next, to += line) {
+        const uint32_t a = ek_dsp_load(from), b = ek_dsp_load(from + second);
+        const uint32_t c = ek_dsp_load(from + third);
+        memcpy(to, &a, sizeof a);
+        memcpy(to + second, &b, sizeof b);
+        memcpy(to + third, &c, sizeof c);
+    }
 }
 
 /* The window as bytes, one kernel row behind the other. */
 static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w, int8_t *patch)
 {
     const ek_conv_params *p = win->p;
+    if (win->dense && win->line >= 4 && win->line <= SHORT_LINE && is_inside(p, h, w)) {
+        gather_short_lines(p, win->line, image + ek_image_at(&p->in, 0, h, w), patch);
+        return;
+    }
     const int32_t channels = win->shape.in_channels, step = p->dilation_w * p->in.w_stride;
     const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
     const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
     const int32_t inside = cols.end - cols.first;
-    const int dense = p->kernel_w == 1 || step == channels;
     if (rows.end - rows.first < p->kernel_h || inside < p->kernel_w)
         memset(patch, p->x_zero, (size_t)win->shape.depth);
     for (int32_t kh = rows.first; kh < rows.end && inside > 0; kh++) {
         int8_t *to = patch + kh * win->line + cols.first * channels;
         const int8_t *from =
             image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w + cols.first * p->dilation_w);
-        if (dense) {
+        if (win->dense) {
             copy(to, from, inside * channels);
             continue;
         }
