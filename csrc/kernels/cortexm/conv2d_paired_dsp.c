@@ -13,10 +13,24 @@
 
 #define CHANNELS 4
 #define PIXELS 2
+#define X_BYTES 1024 /* of scratch for pairs of input, unless two pixels need more */
 #define QUAD 4 /* values of a tile: pairs of values 0 2 and 1 3, as sxtb16 makes them of input */
 
-/* Blocks of four channels, whose weights, start and multipliers follow each other, and whose
- * outputs are at y and for the second pixel `step` bytes on. */
+/* Of the depth, and what fills up the last quad. */
+static int32_t steps_of(const ek_conv_params *p)
+{
+    return ek_ceil_div(ek_patch_shape_of(p).depth, QUAD) * 2;
+}
+
+/* Twos of pixels that scratch holds. */
+static int32_t twos_of(const ek_conv_params *p)
+{
+    const int32_t bytes = steps_of(p) * PIXELS * (int32_t)sizeof(uint32_t);
+    return ek_max(1, ek_min(X_BYTES / bytes, p->out.w / PIXELS));
+}
+
+/* Blocks of four channels, whose weights, start and multipliers follow each other. Outputs of the
+ * first pixel are at y, those of the next one `step` bytes on. */
 typedef struct paired_job {
     const int32_t *start;
     const float *multiplier;
@@ -24,40 +38,50 @@ typedef struct paired_job {
     ptrdiff_t step;
     int32_t zero;
     const int32_t *start_end;
+    const uint32_t *x_end; /* of the last two pixels */
 } paired_job;
 
 #ifdef __ARM_FP
-/* `steps`, an even number, of pairs; x is [steps][PIXELS] or [steps]. For 16 multiply-accumulates
- * 14 instructions, in 15 or 20 cycles. Outputs are clamped to the whole type.
+/* `steps`, an even number, of pairs; x is [steps] of one pixel or [..][steps][PIXELS] of as many twos
+ * as there are. For 16 multiply-accumulates 14 instructions, in 15 or 20 cycles. Outputs are
+ * clamped to the whole type.
  *
- *     2: r0 x, r1 weights, r2 r3 pairs of both pixels, r4 r5 weights; channel by channel, a pixel
- *        each, r6 r7, r8 r9, r10 r11, r12 lr sums
+ *     2: r0 x, r1 weights, both less 4, r2 r3 pairs of both pixels, r4 r5 weights; channel by
+ *        channel, a pixel each, r6 r7, r8 r9, r10 r11, r12 lr sums
  *     1: r0 x, r1 weights, r2 r3 two pairs, r4-r7 sums, r8-r11 weights, r12 the end of x, lr that
  *        of eights
- *     s0 s1 requantization, s2 x, s4 its end, s5 start, s6 multiplier, s7 s8 y,
- *     s9 zero point, s10 start_end, s12-s15 multipliers */
+ *     s0 s1 requantization, s2 x, s5 start, s6 multiplier, s7 s8 y and step, s9 zero point,
+ *     s10 start_end, s12-s15 multipliers
+ *     2: s3 where the loop is entered, s4 the end of the weights, s11 by how many bytes it is entered
+ *        too late, s16-s19 start, s20 x_end, s21 weights, s22 y of the pixels, s23 bytes of steps */
 void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job,
                      int32_t steps);
 void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job,
                      int32_t steps);
 
-#define ENTER                     \
-    "    push {r4-r11, lr}\n"     \
-    "    ldm r2, {r4-r9}\n"       \
-    "    vmov s2, r0\n"           \
-    "    vmov s5, s6, r4, r5\n"   \
-    "    add r7, r6, r7\n"        \
-    "    vmov s7, s8, r6, r7\n"   \
+#define JOB                      \
+    "    ldm r2, {r4-r10}\n"     \
+    "    vmov s2, r0\n"          \
+    "    vmov s5, s6, r4, r5\n"  \
+    "    vmov s7, s8, r6, r7\n"  \
     "    vmov s9, s10, r8, r9\n"
 
 /* Four loads side by side take five cycles, two of two words six. They have 16 bits each, the
  * others 32. */
 #define STEP_BYTES "48"
-#define STEP_2(at)                       \
-    "    ldr.n r2, [r0, #8 * " at "]\n"     \
-    "    ldr.n r3, [r0, #8 * " at " + 4]\n" \
-    "    ldr.n r4, [r1, #8 * " at "]\n"     \
-    "    ldr.n r5, [r1, #8 * " at " + 4]\n" \
+#define LOAD_2(at)                         \
+    "    ldr.n r2, [r0, #8 * " at " + 4]\n" \
+    "    ldr.n r3, [r0, #8 * " at " + 8]\n" \
+    "    ldr.n r4, [r1, #8 * " at " + 4]\n" \
+    "    ldr.n r5, [r1, #8 * " at " + 8]\n"
+/* The sixteenth step's take x and weights along. */
+#define LOAD_2_LAST                  \
+    "    ldr r2, [r0, #124]\n"       \
+    "    ldr r3, [r0, #128]!\n"      \
+    "    ldr r4, [r1, #124]\n"       \
+    "    ldr r5, [r1, #128]!\n"
+
+#define PRODUCTS_2                       \
     "    smlad r8, r4, r2, r8\n"         \
     "    smlad r9, r4, r3, r9\n"         \
     "    smlad r12, r5, r2, r12\n"       \
@@ -68,6 +92,7 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    smlad r7, r4, r3, r7\n"         \
     "    smlad r10, r5, r2, r10\n"       \
     "    smlad r11, r5, r3, r11\n"
+#define STEP_2(at) LOAD_2(at) PRODUCTS_2
 
 #define STEPS_1                       \
     "    ldm r0!, {r2, r3}\n"         \
@@ -90,61 +115,82 @@ void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job 
     "    sub " odd ", " odd ", " even "\n"           \
     "    add " odd ", " start ", " odd ", asr #8\n"
 
-/* Sixteen steps a turn. The first turn begins in the middle where they are no multiple of that,
- * with x and weights as many steps lower; s3 is where, s11 how many bytes. */
-EK_ASM_FUNCTION("ek_dsp_paired_2", ENTER
-                "    rsb r4, r3, #0\n"
+/* Block by block, and in each two pixels at a time. The first step turns starts to sums, the others
+ * go sixteen a turn. As they are an odd number, the first turn begins in the middle, with x and
+ * weights as many steps lower. */
+EK_ASM_FUNCTION("ek_dsp_paired_2",
+                "    push {r4-r11, lr}\n"
+                "    vpush {s16-s23}\n"
+                "    subs r0, #4\n"
+                "    subs r1, #4\n" JOB
+                "    subs r7, r10, #4\n"
+                "    rsb r4, r3, #1\n"
                 "    and r4, r4, #15\n"
-                "    add r5, r0, r3, lsl #3\n"
-                "    adr r6, 2f\n"
-                "    mov r7, #" STEP_BYTES "\n"
-                "    mla r6, r4, r7, r6\n"
-                "    orr r6, r6, #1\n"
-                "    sub r0, r0, r4, lsl #3\n"
-                "    lsl r4, r4, #3\n"
-                "    vmov s3, s4, r6, r5\n"
-                "    vmov s2, r0\n"
+                "    adr r5, 2f\n"
+                "    movs r6, #" STEP_BYTES "\n"
+                "    mla r5, r4, r6, r5\n"
+                "    adds r5, #1\n" /* Thumb */
+                "    subs r4, #1\n"
+                "    lsls r4, r4, #3\n"
+                "    lsls r3, r3, #3\n"
+                "    vmov s3, r5\n"
                 "    vmov s11, r4\n"
-                "1:  vmov r5, s5\n"
+                "    vmov s20, r7\n"
+                "    vmov s23, r3\n"
+                "4:  vmov r4, s5\n"
+                "    vmov r5, s6\n"
+                "    vmov r6, s23\n"
+                "    vmov r7, s7\n"
+                "    vldm r4!, {s16-s19}\n"
+                "    vldm r5!, {s12-s15}\n"
+                "    vmov s5, r4\n"
+                "    vmov s6, r5\n"
+                "    vmov s21, r1\n"
+                "    adds r6, r6, r1\n"
+                "    vmov s4, r6\n"
+                "    vmov s22, r7\n"
+                "    adds r7, #4\n"
+                "    vmov s7, r7\n"
+                "    vmov r0, s2\n"
+                "1:  vmov r1, s21\n"
+                "    vmov r6, s16\n"
+                "    vmov r10, s18\n" LOAD_2("0")
+                "    smlad r8, r4, r2, r6\n"
+                "    smlad r9, r4, r3, r6\n"
+                "    smlad r12, r5, r2, r10\n"
+                "    smlad lr, r5, r3, r10\n"
+                "    sxtb16 r4, r4\n"
+                "    sxtb16 r5, r5\n"
+                "    smlad r7, r4, r3, r6\n"
+                "    smlad r6, r4, r2, r6\n"
+                "    smlad r11, r5, r3, r10\n"
+                "    smlad r10, r5, r2, r10\n"
                 "    vmov r2, s11\n"
-                "    ldr r6, [r5]\n"
-                "    ldr r10, [r5, #8]\n"
                 "    vmov r4, s3\n"
+                "    subs r0, r0, r2\n"
                 "    subs r1, r1, r2\n"
-                "    mov r7, r6\n"
-                "    mov r8, r6\n"
-                "    mov r9, r6\n"
-                "    mov r11, r10\n"
-                "    mov r12, r10\n"
-                "    mov lr, r10\n"
                 "    bx r4\n"
                 "    .balign 4\n"
                 "2:\n" STEP_2("0") STEP_2("1") STEP_2("2") STEP_2("3")
                 STEP_2("4") STEP_2("5") STEP_2("6") STEP_2("7")
                 STEP_2("8") STEP_2("9") STEP_2("10") STEP_2("11")
-                STEP_2("12") STEP_2("13") STEP_2("14") STEP_2("15")
+                STEP_2("12") STEP_2("13") STEP_2("14") LOAD_2_LAST PRODUCTS_2
                 "    vmov r2, s4\n"
-                "    adds r0, #128\n"
-                "    adds r1, #128\n"
-                "    cmp r0, r2\n"
+                "    cmp r1, r2\n"
                 "    bne 2b\n"
-                "    vmov r5, s5\n"
-                "    vmov r4, s6\n"
-                "    ldr r2, [r5, #4]\n"
-                "    ldr r3, [r5, #12]\n"
-                "    vldm r4!, {s12-s15}\n"
-                "    adds r5, #16\n"
-                "    vmov s5, r5\n"
-                "    vmov s6, r4\n"
+                "    vmov r2, s17\n"
+                "    vmov r3, s19\n"
                 ODD("r6", "r8", "r2") ODD("r7", "r9", "r2")
                 ODD("r10", "r12", "r3") ODD("r11", "lr", "r3")
-                "    vmov r2, s7\n"
-                "    vmov r3, s8\n"
                 "    vmov r4, s9\n"
                 EK_DSP_REQUANTIZE("r6", "r7", "s12", "s12", "r4")
                 EK_DSP_REQUANTIZE("r8", "r9", "s13", "s13", "r4")
                 EK_DSP_REQUANTIZE("r10", "r11", "s14", "s14", "r4")
                 EK_DSP_REQUANTIZE("r12", "lr", "s15", "s15", "r4")
+                "    vmov r2, s22\n"
+                "    vmov r5, s8\n"
+                "    vmov r4, s20\n"
+                "    adds r3, r2, r5\n"
                 "    strb r6, [r2]\n"
                 "    strb r8, [r2, #1]\n"
                 "    strb r10, [r2, #2]\n"
@@ -153,17 +199,19 @@ EK_ASM_FUNCTION("ek_dsp_paired_2", ENTER
                 "    strb r9, [r3, #1]\n"
                 "    strb r11, [r3, #2]\n"
                 "    strb lr, [r3, #3]\n"
-                "    adds r2, #4\n"
-                "    adds r3, #4\n"
-                "    vmov s7, r2\n"
-                "    vmov s8, r3\n"
-                "    vmov r0, s2\n"
-                "    vmov r2, s10\n"
-                "    cmp r5, r2\n"
+                "    adds r3, r3, r5\n"
+                "    vmov s22, r3\n"
+                "    cmp r0, r4\n"
                 "    bne 1b\n"
+                "    vmov r4, s5\n"
+                "    vmov r5, s10\n"
+                "    cmp r4, r5\n"
+                "    bne 4b\n"
+                "    vpop {s16-s23}\n"
                 "    pop {r4-r11, pc}\n");
 
-EK_ASM_FUNCTION("ek_dsp_paired_1", ENTER
+EK_ASM_FUNCTION("ek_dsp_paired_1",
+                "    push {r4-r11, lr}\n" JOB
                 "    bic r4, r3, #7\n"
                 "    add lr, r0, r4, lsl #2\n"
                 "    add r12, r0, r3, lsl #2\n"
@@ -253,19 +301,24 @@ static uint32_t *fill(uint32_t pair, int32_t count, uint32_t *x, int32_t step)
 typedef struct windows {
     const ek_conv_params *p;
     ek_patch_shape shape;
-    int32_t line;      /* values of a kernel's row */
-    int32_t dense;     /* whether each is one run in the input */
-    int32_t by_lines;  /* and that of whole quads */
-    int32_t zero;      /* a pair of x_zero */
+    int32_t line;       /* values of a kernel's row */
+    int32_t dense;      /* whether each is one run in the input */
+    int32_t by_lines;   /* and that of whole quads */
+    int32_t pointwise;  /* and the only one, always inside the input */
+    int32_t steps;      /* pairs of values */
+    uint32_t zero;      /* a pair of x_zero */
 } windows;
 
 static windows windows_of(const ek_conv_params *p)
 {
-    windows w = {.p = p, .shape = ek_patch_shape_of(p)};
+    windows w = {.p = p, .shape = ek_patch_shape_of(p), .steps = steps_of(p)};
     w.line = p->kernel_w * w.shape.in_channels;
     w.dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels);
     w.by_lines = w.dense && w.shape.in_channels % QUAD == 0;
-    w.zero = (int32_t)((uint32_t)(uint16_t)p->x_zero * 0x10001u);
+    w.pointwise = w.by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0
+        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
+        && (p->out.w - 1) * p->stride_w < p->in.w;
+    w.zero = (uint32_t)(uint16_t)p->x_zero * 0x10001u;
     return w;
 }
 
@@ -281,12 +334,12 @@ static void widen_lines(const windows *win, const int8_t *image, int32_t h, int3
     for (int32_t kh = 0; kh < p->kernel_h; kh++) {
         const int32_t at = h + kh * p->dilation_h;
         if (at < 0 || at >= p->in.h) {
-            x = fill((uint32_t)win->zero, win->line, x, step);
+            x = fill(win->zero, win->line, x, step);
             continue;
         }
-        x = fill((uint32_t)win->zero, before, x, step);
+        x = fill(win->zero, before, x, step);
         x = widen(from + (ptrdiff_t)at * p->in.h_stride, inside / QUAD, x, step);
-        x = fill((uint32_t)win->zero, win->line - before - inside, x, step);
+        x = fill(win->zero, win->line - before - inside, x, step);
     }
 }
 
@@ -297,12 +350,12 @@ static void widen_lines_both(const windows *win, const int8_t *image, int32_t h,
     const ek_conv_params *p = win->p;
     const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
     const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
-    x = fill((uint32_t)win->zero, PIXELS * win->line * rows.first, x, 1);
+    x = fill(win->zero, PIXELS * win->line * rows.first, x, 1);
     for (int32_t kh = rows.first; kh < rows.end; kh++, x += win->line) {
         const int8_t *from = image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w);
         ek_dsp_widen_2(from, from + next, x, win->line / QUAD);
     }
-    fill((uint32_t)win->zero, PIXELS * win->line * (p->kernel_h - rows.end), x, 1);
+    fill(win->zero, PIXELS * win->line * (p->kernel_h - rows.end), x, 1);
 }
 
 /* `count` bytes, of which there are few. */
@@ -369,133 +422,186 @@ static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w
     }
 }
 
-/* `count` pixels' windows as pairs, pixels side by side; scratch behind x has room for their bytes.
- * What fills up the last quad meets weights that are zero. */
-static void widen_windows(const windows *win, const int8_t *image, int32_t row, int32_t col,
-                          int32_t count, uint32_t *x, int8_t *patch)
+/* The window of one pixel as pairs. What fills up the last quad meets weights that are zero. */
+static void widen_pixel(const windows *win, const int8_t *image, int32_t row, int32_t col,
+                        uint32_t *x, int8_t *patch)
 {
     const ek_conv_params *p = win->p;
     const int32_t h = row * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
-    const int32_t last = w + (PIXELS - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w;
-    const int32_t quads = ek_ceil_div(win->shape.depth, QUAD);
-    if (win->by_lines && count == PIXELS && w >= 0 && last < p->in.w) {
-        widen_lines_both(win, image, h, w, x);
-    } else if (win->by_lines) {
-        for (int32_t i = 0; i < count; i++)
-            widen_lines(win, image, h, w + i * p->stride_w, x + i, count);
+    if (win->by_lines) {
+        widen_lines(win, image, h, w, x, 1);
     } else {
-        for (int32_t i = 0; i < count; i++)
-            gather(win, image, h, w + i * p->stride_w, patch + i * quads * QUAD);
-        if (count == PIXELS)
-            ek_dsp_widen_2(patch, patch + quads * QUAD, x, quads);
-        else
-            widen(patch, quads, x, 1);
+        gather(win, image, h, w, patch);
+        widen(patch, win->steps / 2, x, 1);
     }
 }
 
-/* ---- Blocks ---------------------------------------------------------------------------------- */
-
-typedef struct pixels {
-    uint32_t *x;
-    int32_t steps, count;
-    int8_t *y;
-    ptrdiff_t step;
-} pixels;
-
-static void run_blocks(const pixels *px, const int8_t *weights, const paired_job *job)
+/* Those of two neighbouring pixels, of which the first one's is at row h and column w of the input,
+ * side by side. */
+static void widen_two(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x,
+                      int8_t *patch)
 {
-    if (px->count == PIXELS)
-        ek_dsp_paired_2(px->x, weights, job, px->steps);
-    else
-        ek_dsp_paired_1(px->x, weights, job, px->steps);
+    const ek_conv_params *p = win->p;
+    const int32_t quads = win->steps / 2, step = p->stride_w;
+    if (!win->by_lines) {
+        gather(win, image, h, w, patch);
+        gather(win, image, h, w + step, patch + quads * QUAD);
+        ek_dsp_widen_2(patch, patch + quads * QUAD, x, quads);
+    } else if (w >= 0 && w + step + (p->kernel_w - 1) * p->dilation_w < p->in.w) {
+        widen_lines_both(win, image, h, w, x);
+    } else {
+        widen_lines(win, image, h, w, x, PIXELS);
+        widen_lines(win, image, h, w + step, x + 1, PIXELS);
+    }
 }
 
-/* Of one block only channels [first, end): by way of a copy. */
-static void part_of_block(const ek_conv_params *p, const pixels *px, const int8_t *weights,
-                          int32_t block, int32_t first, int32_t end)
+/* Those of `twos` times two pixels from a column on. */
+static void widen_twos(const windows *win, const int8_t *image, int32_t row, int32_t col,
+                       int32_t twos, uint32_t *x, int8_t *patch)
 {
+    const ek_conv_params *p = win->p;
+    const int32_t h = row * p->stride_h - p->pad_top;
+    int32_t w = col * p->stride_w - p->pad_left;
+    if (win->pointwise) {
+        const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
+        const int8_t *from = image + ek_image_at(&p->in, 0, h, w);
+        for (; twos > 0; twos--, from += PIXELS * next, x += PIXELS * win->steps)
+            ek_dsp_widen_2(from, from + next, x, win->steps / 2);
+    }
+    for (; twos > 0; twos--, w += PIXELS * p->stride_w, x += PIXELS * win->steps)
+        widen_two(win, image, h, w, x, patch);
+}
+
+/* ---- Outputs --------------------------------------------------------------------------------- */
+
+/* The row of outputs and what it is made of; y is at column 0. */
+typedef struct output_row {
+    const windows *win;
+    const int8_t *image;
+    int32_t row;
+    int8_t *y;
+    uint32_t *x;    /* scratch: pairs, */
+    int8_t *patch;  /* and behind them bytes */
+} output_row;
+
+static paired_job job_of(const windows *win, int32_t first, int32_t end, int8_t *y)
+{
+    const ek_conv_params *p = win->p;
+    const paired_job job = {
+        .start = p->start + first,
+        .multiplier = p->multiplier + first,
+        .y = y,
+        .step = p->out.w_stride,
+        .zero = p->clamp.zero,
+        .start_end = p->start + end,
+    };
+    return job;
+}
+
+/* Of the block that holds channel `first` of a pixel only channels [first, end): by way of a copy. */
+static void part_of_block(const windows *win, const uint32_t *x, const int8_t *weights,
+                          int32_t first, int32_t end, int8_t *y)
+{
+    const ek_conv_params *p = win->p;
+    const int32_t block = first / CHANNELS * CHANNELS;
     int32_t start[CHANNELS] = {0};
     float multiplier[CHANNELS] = {0};
-    int8_t y[PIXELS * CHANNELS];
+    int8_t outputs[CHANNELS];
     for (int32_t i = block; i < ek_min(block + CHANNELS, p->out.c); i++) {
         start[i - block] = p->start[i];
         multiplier[i - block] = p->multiplier[i];
     }
-    const paired_job job = {start, multiplier, y, CHANNELS, p->clamp.zero, start + CHANNELS};
-    run_blocks(px, weights, &job);
-    for (int32_t i = 0; i < px->count; i++)
-        for (int32_t o = first; o < end; o++)
-            px->y[i * px->step + o] = y[i * CHANNELS + o - block];
+    paired_job job = job_of(win, block, end, outputs);
+    job.start = start;
+    job.multiplier = multiplier;
+    job.start_end = start + CHANNELS;
+    ek_dsp_paired_1(x, weights, &job, win->steps);
+    for (int32_t o = first; o < end; o++)
+        y[o] = outputs[o - block];
 }
 
-/* Channels [first, end) of one or two pixels. */
-static void run_pixels(const ek_conv_params *p, const pixels *px, int32_t first, int32_t end)
+static const int8_t *weights_of(const windows *win, int32_t channel)
 {
-    const ptrdiff_t block_bytes = (ptrdiff_t)px->steps * (2 * CHANNELS);
-    for (int32_t o = first; o < end;) {
-        const int32_t block = o / CHANNELS * CHANNELS, whole = (end - o) / CHANNELS * CHANNELS;
-        const int8_t *weights = p->weights.data + block / CHANNELS * block_bytes;
-        if (o == block && whole > 0) {
-            const paired_job job = {p->start + o, p->multiplier + o,  px->y + o,
-                                    px->step,     p->clamp.zero,      p->start + o + whole};
-            run_blocks(px, weights, &job);
-            o += whole;
+    return win->p->weights.data + channel / CHANNELS * (ptrdiff_t)(win->steps * 2 * CHANNELS);
+}
+
+/* Channels [first, end) of one pixel, whose pairs are in scratch. */
+static void run_channels(const output_row *r, int32_t first, int32_t end, int8_t *y)
+{
+    const windows *win = r->win;
+    while (first < end) {
+        const int32_t whole = first % CHANNELS == 0 ? (end - first) / CHANNELS * CHANNELS : 0;
+        const int32_t stop =
+            whole > 0 ? first + whole : ek_min(end, first / CHANNELS * CHANNELS + CHANNELS);
+        if (whole > 0) {
+            const paired_job job = job_of(win, first, stop, y + first);
+            ek_dsp_paired_1(r->x, weights_of(win, first), &job, win->steps);
         } else {
-            const int32_t stop = ek_min(end, block + CHANNELS);
-            part_of_block(p, px, weights, block, o, stop);
-            o = stop;
+            part_of_block(win, r->x, weights_of(win, first), first, stop, y);
         }
+        first = stop;
+    }
+}
+
+/* Those of columns [col, col_end) one by one. */
+static void run_pixels(const output_row *r, int32_t col, int32_t col_end, int32_t first,
+                       int32_t end)
+{
+    for (; first < end && col < col_end; col++) {
+        widen_pixel(r->win, r->image, r->row, col, r->x, r->patch);
+        run_channels(r, first, end, r->y + (ptrdiff_t)col * r->win->p->out.w_stride);
+    }
+}
+
+/* Whole blocks of columns [col, col_end), an even number. */
+static void run_twos(const output_row *r, int32_t col, int32_t col_end, int32_t first, int32_t end)
+{
+    const windows *win = r->win;
+    const int32_t most = PIXELS * twos_of(win->p);
+    for (; col < col_end; col += most) {
+        const int32_t count = ek_min(most, col_end - col);
+        paired_job job = job_of(win, first, end, r->y + (ptrdiff_t)col * win->p->out.w_stride + first);
+        job.x_end = r->x + count * win->steps;
+        widen_twos(win, r->image, r->row, col, count / PIXELS, r->x, r->patch);
+        ek_dsp_paired_2(r->x, weights_of(win, first), &job, win->steps);
     }
 }
 
 /* What is clamped to the type already, to less. */
-static void clamp_pixels(const ek_clamp *clamp, int32_t count, int32_t first, int32_t end,
-                         int8_t *y, ptrdiff_t step)
+static void clamp_row(const output_row *r, const ek_range *range)
 {
-    for (; count > 0; count--, y += step)
-        for (int32_t o = first; o < end; o++)
-            y[o] = (int8_t)ek_max(clamp->lo, ek_min(y[o], clamp->hi));
-}
-
-/* Whether windows stand in the input as they are. */
-static int is_pointwise(const windows *win)
-{
-    const ek_conv_params *p = win->p;
-    return win->by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0
-        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
-        && (p->out.w - 1) * p->stride_w < p->in.w;
-}
-
-/* Pairs of columns of one row from the first one on, all of whose channels are whole blocks;
- * returns the column behind them. px->y is the first one's. */
-static int32_t whole_pixels(const windows *win, const int8_t *image, int32_t row, const pixels *px,
-                            const ek_range *range, int pointwise)
-{
-    const ek_conv_params *p = win->p;
-    const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
-    const ptrdiff_t block = range->ch / CHANNELS;
-    const int8_t *weights = p->weights.data + block * px->steps * (2 * CHANNELS);
-    const int8_t *from =
-        image + ek_image_at(&p->in, 0, row * p->stride_h, range->col * p->stride_w);
-    paired_job job = {p->start + range->ch, p->multiplier + range->ch, px->y + range->ch,
-                      px->step,             p->clamp.zero,             p->start + range->ch_end};
-    int32_t col = range->col;
-    for (; range->col_end - col >= PIXELS; col += PIXELS, from += PIXELS * next) {
-        if (pointwise)
-            ek_dsp_widen_2(from, from + next, px->x, px->steps / 2);
-        else
-            widen_windows(win, image, row, col, PIXELS, px->x,
-                          (int8_t *)(px->x + PIXELS * px->steps));
-        ek_dsp_paired_2(px->x, weights, &job, px->steps);
-        job.y += PIXELS * job.step;
+    const ek_conv_params *p = r->win->p;
+    for (int32_t col = range->col; col < range->col_end; col++) {
+        int8_t *y = r->y + (ptrdiff_t)col * p->out.w_stride;
+        for (int32_t o = range->ch; o < range->ch_end; o++)
+            y[o] = (int8_t)ek_max(p->clamp.lo, ek_min(y[o], p->clamp.hi));
     }
-    return col;
+}
+
+/* Whole blocks of channels of two pixels at a time, what is left pixel by pixel. */
+static void run_row(const output_row *r, const ek_range *range)
+{
+    const int32_t first = (range->ch + CHANNELS - 1) / CHANNELS * CHANNELS;
+    const int32_t end = range->ch_end / CHANNELS * CHANNELS;
+    int32_t col = range->col;
+    if (first < end) {
+        const int32_t twos_end = range->col_end - (range->col_end - col) % PIXELS;
+        run_twos(r, col, twos_end, first, end);
+        run_pixels(r, col, twos_end, range->ch, first);
+        run_pixels(r, col, twos_end, end, range->ch_end);
+        col = twos_end;
+    }
+    run_pixels(r, col, range->col_end, range->ch, range->ch_end);
+    if (!ek_dsp_is_whole(&r->win->p->clamp))
+        clamp_row(r, range);
 }
 #endif
 
-static int32_t steps_of(const ek_conv_params *p)
+/* Bytes of pairs that a call holds. */
+static size_t pairs_bytes(const ek_conv_params *p)
 {
-    return ek_ceil_div(ek_patch_shape_of(p).depth, QUAD) * 2;
+    const int32_t pixels = p->out.w == 1 ? 1 : PIXELS * twos_of(p);
+    return (size_t)(pixels * steps_of(p)) * sizeof(uint32_t);
 }
 
 void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out, void *scratch,
@@ -504,27 +610,13 @@ void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out,
 #ifdef __ARM_FP
     const ek_conv_params *p = params;
     const windows win = windows_of(p);
-    const int whole_type = ek_dsp_is_whole(&p->clamp);
-    const int whole = whole_type && range->ch % CHANNELS == 0 && range->ch_end % CHANNELS == 0;
-    const int pointwise = is_pointwise(&win);
-    uint32_t *const x = scratch;
-    pixels px = {.x = x, .steps = steps_of(p), .step = p->out.w_stride};
-    for (int32_t r = range->row; r < range->row_end; r++) {
-        const int32_t n = r / p->out.h, row = r % p->out.h;
-        const int8_t *image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
-        px.y = (int8_t *)out + ek_image_at(&p->out, n, row, range->col);
-        int32_t col = range->col;
-        if (whole) {
-            col = whole_pixels(&win, image, row, &px, range, pointwise);
-            px.y += (col - range->col) * px.step;
-        }
-        for (; col < range->col_end; col += px.count, px.y += px.count * px.step) {
-            px.count = ek_min(PIXELS, range->col_end - col);
-            widen_windows(&win, image, row, col, px.count, x, (int8_t *)(x + px.count * px.steps));
-            run_pixels(p, &px, range->ch, range->ch_end);
-            if (!whole_type)
-                clamp_pixels(&p->clamp, px.count, range->ch, range->ch_end, px.y, px.step);
-        }
+    output_row r = {.win = &win, .x = scratch, .patch = (int8_t *)scratch + pairs_bytes(p)};
+    for (int32_t row = range->row; row < range->row_end; row++) {
+        const int32_t n = row / p->out.h;
+        r.row = row % p->out.h;
+        r.image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
+        r.y = (int8_t *)out + ek_image_at(&p->out, n, r.row, 0);
+        run_row(&r, range);
     }
 #else
     (void)params, (void)in, (void)out, (void)scratch, (void)range;
@@ -542,10 +634,9 @@ int ek_conv2d_paired_dsp_supports(const void *params)
 #endif
 }
 
-/* The pixels' windows as pairs, and as bytes. */
+/* Windows as pairs, and those of two pixels as bytes. */
 size_t ek_conv2d_paired_dsp_scratch(const void *params)
 {
     const ek_conv_params *p = params;
-    const size_t together = p->out.w == 1 ? 1 : PIXELS;
-    return (size_t)steps_of(p) * together * (sizeof(uint32_t) + 2);
+    return pairs_bytes(p) + (size_t)(p->out.w == 1 ? 1 : PIXELS) * (size_t)steps_of(p) * 2;
 }
