@@ -119,6 +119,7 @@ typedef struct part {
     int32_t u, u_end, v, v_end, quad, c, c_end;
     int32_t lines;       /* words of a column */
     int32_t top, inside; /* those above the input and in it */
+    int fast;            /* whether assembly can do it */
 } part;
 
 /* What lies above and below the input, in all columns: it is the same for all quads. */
@@ -158,45 +159,32 @@ static void fill_columns(const ek_conv_params *p, const layout *l, const part *p
 
 /* ---- Outputs --------------------------------------------------------------------------------- */
 
-/* Outputs of one channel: strips of two by as many as there are lines. */
+/* Outputs of some channels of a quad: strips of two by as many as there are lines. */
 typedef struct strips_job {
-    int32_t start;
-    float multiplier;
-    uint32_t zero;        /* a pair of it */
-    ptrdiff_t step;       /* of y along the line */
-    const uint32_t *end;  /* of the first strip's column */
-    ptrdiff_t column;     /* bytes */
-    ptrdiff_t y_line;     /* from a line to the next */
-    ptrdiff_t y_next;     /* from the end of a strip to the next one */
-    const uint32_t *last; /* end of the last strip's column */
-    const uint32_t *single; /* the strip whose second output is none */
+    uint32_t zero;    /* a pair of the zero point */
+    ptrdiff_t step;   /* of y along the line */
+    ptrdiff_t strip;  /* bytes of a strip's columns: for stride 1 of one, for stride 2 of two */
+    ptrdiff_t column; /* bytes */
+    ptrdiff_t y_line; /* from a line to the next */
+    ptrdiff_t y_next; /* from the end of a strip to the next one */
+    int32_t strips;
+    int32_t single;   /* whether there is one more, whose outputs are one by one */
+    const int32_t *start; /* from here on, the function moves on from channel to channel */
+    const float *multiplier;
+    const uint32_t *weights;
     const uint32_t *x;
     int8_t *y;
+    ptrdiff_t plane; /* bytes */
+    int32_t channels;
 } strips_job;
 
 #ifdef __ARM_FP
 /* By stride 1 or 2, clamped to the whole type; products with the multiplier lie within int16. For
- * 18 multiply-accumulates 36 or 44 cycles.
+ * 18 multiply-accumulates 37 or 44 cycles.
  *
  *     r0 x, r1 y, r2-r7 weights, r8-r11 sums, r12 lr words of x; stride 2: r10, too, and r11 column
- *     s2 start, s3 multiplier, s4 zero point, s5 step, s6 end, s7 column, s8 y_line, s9 y_next,
- *     s10 last, s11 single */
-void ek_dsp_depthwise_1(const strips_job *job, const uint32_t *weights);
-void ek_dsp_depthwise_2(const strips_job *job, const uint32_t *weights);
-
-#define STRIPS_BEGIN                \
-    "    push {r4-r11, lr}\n"       \
-    "    vldm r0!, {s2-s11}\n"      \
-    "    ldm r1, {r2-r7}\n"         \
-    "    ldm r0, {r0, r1}\n"
-
-/* The second of a single output goes to the place of the first, before it. */
-#define STRIP_BEGIN                 \
-    "    vmov r12, s11\n"           \
-    "    cmp r0, r12\n"             \
-    "    itt eq\n"                  \
-    "    moveq r8, #0\n"            \
-    "    vmoveq s5, r8\n"
+ *     s2 start, s3 multiplier, s4-s11 as in the job, s12 the end of x in the strip, s13 job */
+void ek_dsp_depthwise(strips_job *job);
 
 /* Two outputs from s0 and s1. */
 #define STORE                             \
@@ -218,16 +206,16 @@ void ek_dsp_depthwise_2(const strips_job *job, const uint32_t *weights);
     "    vmov lr, s8\n"                   \
     "    add r1, lr\n"
 
-/* lr is the end of the strip's column; `width` columns belong to a strip. */
-#define STRIP_END(width)            \
+/* lr, the end of x, moves on to the next strip; without one there may be a single one. */
+#define STRIP_END(next, begin)      \
     "    vmov r12, s9\n"            \
     "    add r1, r12\n"             \
     "    vmov r12, s10\n"           \
-    width                           \
-    "    vmov s6, lr\n"             \
-    "    cmp r0, r12\n"             \
-    "    bne 3b\n"                  \
-    "    pop {r4-r11, pc}\n"
+    next                            \
+    "    vmov s12, lr\n"            \
+    "    subs r12, r12, #1\n"       \
+    "    vmov s10, r12\n"           \
+    "    bne " begin "\n"
 
 /* Positions 0 1 in r12, 2 3 in lr; weights (w0, w1) in a, (w1, w2) in b; sums c and d. */
 #define LOAD_1                      \
@@ -255,29 +243,6 @@ void ek_dsp_depthwise_2(const strips_job *job, const uint32_t *weights);
     "    vmov s0, s1, " a ", " b "\n"               \
     BEGIN_1(a, b) STORE
 
-/* With an odd number of lines the first sums are those that the loop's second step ends. */
-EK_ASM_FUNCTION("ek_dsp_depthwise_1", STRIPS_BEGIN
-                "3:\n" STRIP_BEGIN
-                LOAD_1 BEGIN_1("r8", "r9")
-                LOAD_1 LINE_1("r3", "r6", "r8", "r9") BEGIN_1("r10", "r11")
-                "    vmov r12, s7\n"
-                "    tst r12, #4\n"
-                "    beq 1f\n"
-                "    mov r12, r8\n"
-                "    mov lr, r9\n"
-                "    mov r8, r10\n"
-                "    mov r9, r11\n"
-                "    mov r10, r12\n"
-                "    mov r11, lr\n"
-                "    b 2f\n"
-                "1:\n" STEP_1("r8", "r9", "r10", "r11")
-                "2:\n" STEP_1("r10", "r11", "r8", "r9")
-                "    vmov lr, s6\n"
-                "    cmp r0, lr\n"
-                "    bne 1b\n"
-                "    vmov r8, s7\n"
-                STRIP_END("    add lr, lr, r8\n"));
-
 /* Positions 0 1 in r12, 2 3 in lr, 4 5 in r10. */
 #define LOAD_2                              \
     "    ldr lr, [r0, r11]\n"               \
@@ -297,63 +262,112 @@ EK_ASM_FUNCTION("ek_dsp_depthwise_1", STRIPS_BEGIN
     "    smlabt r8, lr, r5, r8\n"           \
     "    smlabt r9, r10, r5, r9\n"
 
-EK_ASM_FUNCTION("ek_dsp_depthwise_2", STRIPS_BEGIN
-                "    vmov r11, s7\n"
-                "3:\n" STRIP_BEGIN
+/* With an odd number of lines the first sums are those that the loop's second step ends. The second
+ * output of a single strip goes to the place of the first, before it. */
+EK_ASM_FUNCTION("ek_dsp_depthwise",
+                "    push {r4-r11, lr}\n"
+                "    vmov s13, r0\n"
+                "1:  vldm r0!, {s4-s11}\n" /* a channel */
+                "    ldm r0, {r8-r11, lr}\n"
+                "    vldm r8!, {s2}\n"
+                "    vldm r9!, {s3}\n"
+                "    ldm r10!, {r2-r7}\n"
+                "    mov r12, r0\n"
+                "    ldr r1, [r0, #20]\n"
+                "    mov r0, r11\n"
+                "    add r11, r11, r1\n"
+                "    mov r1, lr\n"
+                "    adds lr, lr, #1\n"
+                "    stm r12, {r8-r11, lr}\n"
+                "    vmov r12, s7\n"
+                "    add r12, r12, r0\n"
+                "    vmov s12, r12\n"
+                "2:  vmov r11, s6\n"
+                "    vmov r12, s7\n"
+                "    cmp r11, r12\n"
+                "    bne 7f\n"
+                "3:\n" /* a strip by stride 1 */
+                LOAD_1 BEGIN_1("r8", "r9")
+                LOAD_1 LINE_1("r3", "r6", "r8", "r9") BEGIN_1("r10", "r11")
+                "    vmov r12, s7\n"
+                "    tst r12, #4\n"
+                "    bne 6f\n"
+                "4:\n" STEP_1("r8", "r9", "r10", "r11")
+                "5:\n" STEP_1("r10", "r11", "r8", "r9")
+                "    vmov lr, s12\n"
+                "    cmp r0, lr\n"
+                "    bne 4b\n"
+                "    vmov r8, s7\n"
+                STRIP_END("    add lr, lr, r8\n", "3b")
+                "    b 9f\n"
+                "6:  mov r12, r8\n"
+                "    mov lr, r9\n"
+                "    mov r8, r10\n"
+                "    mov r9, r11\n"
+                "    mov r10, r12\n"
+                "    mov r11, lr\n"
+                "    b 5b\n"
+                "7:  vmov r11, s7\n" /* by stride 2 */
                 LOAD_2 BEGIN_2
-                "1:\n" LOAD_2 LINE_2("r3", "r6")
+                "8:\n" LOAD_2 LINE_2("r3", "r6")
                 LOAD_2 LINE_2("r4", "r7")
                 "    vmov s0, s1, r8, r9\n"
                 BEGIN_2 STORE
-                "    vmov lr, s6\n"
+                "    vmov lr, s12\n"
                 "    cmp r0, lr\n"
-                "    bne 1b\n"
+                "    bne 8b\n"
                 "    add r0, r11\n" /* the strip's second column */
-                STRIP_END("    add lr, lr, r11, lsl #1\n"));
+                STRIP_END("    add lr, lr, r11, lsl #1\n", "7b")
+                "9:  vmov r8, s11\n"
+                "    cmp r8, #0\n"
+                "    beq 9f\n"
+                "    vmov s10, r8\n"
+                "    mov r8, #0\n"
+                "    vmov s11, r8\n"
+                "    vmov s5, r8\n"
+                "    b 2b\n"
+                "9:  vmov r0, s13\n"
+                "    ldr r1, [r0, #56]\n"
+                "    subs r1, #1\n"
+                "    str r1, [r0, #56]\n"
+                "    bne 1b\n"
+                "    pop {r4-r11, pc}\n");
 
-/* Whether the products with the multiplier are within int16, less a zero point. */
-static int is_small(int32_t start, float multiplier)
+/* Whether all products with multipliers are within int16, less a zero point. */
+static int are_small(const ek_conv_params *p, const ek_range *range)
 {
-    const float magnitude = (float)start;
-    return ((magnitude < 0 ? -magnitude : magnitude) + (float)(TAPS * TAPS << 14)) * multiplier
-        < 32000.0f;
+    for (int32_t c = range->ch; c < range->ch_end; c++) {
+        const float start = (float)p->start[c], magnitude = start < 0 ? -start : start;
+        if (!((magnitude + (float)(TAPS * TAPS << 14)) * p->multiplier[c] < 32000.0f))
+            return 0;
+    }
+    return 1;
 }
 #endif
 
 /* One output after the other. */
-static void run_slowly(const layout *l, const strips_job *job, const uint32_t *weights,
-                       int32_t count, int32_t lines, const ek_clamp *clamp)
+static void run_slowly(const layout *l, const strips_job *job, int32_t count, int32_t lines,
+                       const ek_clamp *clamp)
 {
-    const int16_t *w = (const int16_t *)weights;
-    const int32_t column = (int32_t)(job->column / (ptrdiff_t)sizeof *job->x);
-    for (int32_t u = 0; u < count; u++)
-        for (int32_t v = 0; v < lines; v++) {
-            uint32_t acc = (uint32_t)job->start;
-            for (int32_t i = 0; i < TAPS; i++)
-                for (int32_t j = 0; j < TAPS; j++) {
-                    const int32_t at = u * l->along.stride + j;
-                    const uint32_t *x = job->x + at / 2 * column + v * l->across.stride + i;
-                    acc += (uint32_t)(((const int16_t *)x)[at % 2]
-                                      * (j < 2 ? w[2 * i + j] : w[2 * (TAPS + i) + 1]));
-                }
-            job->y[u * job->step + v * job->y_line] =
-                ek_dsp_requantize(acc, job->multiplier, clamp, 0);
+    const int16_t *x = (const int16_t *)job->x, *w = (const int16_t *)job->weights;
+    const ptrdiff_t column = job->column / (ptrdiff_t)sizeof *x;
+    int8_t *y = job->y;
+    for (int32_t c = 0; c < job->channels; c++, y++) {
+        for (int32_t i = 0; i < count * lines; i++) {
+            const int32_t u = i % count, v = i / count;
+            uint32_t acc = (uint32_t)job->start[c];
+            for (int32_t tap = 0; tap < TAPS * TAPS; tap++) {
+                const int32_t row = tap / TAPS, col = tap % TAPS, at = u * l->along.stride + col;
+                const int32_t line = v * l->across.stride + row;
+                acc += (uint32_t)(x[at / 2 * column + 2 * line + at % 2]
+                                  * w[col < 2 ? 2 * row + col : 2 * (TAPS + row) + 1]);
+            }
+            y[u * job->step + v * job->y_line] =
+                ek_dsp_requantize(acc, job->multiplier[c], clamp, 0);
         }
-}
-
-static void run_strips(const layout *l, const strips_job *job, const uint32_t *weights,
-                       int32_t count, int32_t lines, const ek_clamp *clamp)
-{
-#ifdef __ARM_FP
-    if (ek_dsp_is_whole(clamp) && is_small(job->start, job->multiplier)) {
-        if (l->along.stride == 1)
-            ek_dsp_depthwise_1(job, weights);
-        else
-            ek_dsp_depthwise_2(job, weights);
-        return;
+        x += job->plane / (ptrdiff_t)sizeof *x;
+        w += 2 * (2 * TAPS);
     }
-#endif
-    run_slowly(l, job, weights, count, lines, clamp);
 }
 
 /* ---- Ranges ---------------------------------------------------------------------------------- */
@@ -362,26 +376,37 @@ static void run_strips(const layout *l, const strips_job *job, const uint32_t *w
 static void run_batch(const ek_conv_params *p, const layout *l, const part *part,
                       const uint32_t *planes, const quad_weights w, int32_t u, int32_t count)
 {
-    const int32_t stride = l->along.stride, pairs = (count + 1) / 2, lines = part->v_end - part->v;
-    const ptrdiff_t strip = (ptrdiff_t)stride * part->lines;
+    const int32_t in_quad = part->c - part->quad, lines = part->v_end - part->v;
+    const ptrdiff_t column = part->lines * (ptrdiff_t)sizeof *planes;
     strips_job job = {
         .zero = (uint32_t)(uint16_t)p->clamp.zero * 0x10001u,
         .step = l->along.out_step,
-        .column = part->lines * (ptrdiff_t)sizeof *planes,
+        .strip = l->along.stride * column,
+        .column = column,
         .y_line = l->across.out_step,
         .y_next = 2 * l->along.out_step - lines * l->across.out_step,
+        .strips = count / 2,
+        .single = count % 2,
+        .start = p->start + part->c,
+        .multiplier = p->multiplier + part->c,
+        .weights = w[in_quad],
+        .x = planes + (ptrdiff_t)in_quad * l->columns * part->lines,
+        .y = part->out + part->c + part->v * l->across.out_step + u * l->along.out_step,
+        .plane = l->columns * column,
+        .channels = part->c_end - part->c,
     };
-    for (int32_t c = part->c; c < part->c_end; c++) {
-        const int32_t in_quad = c - part->quad;
-        job.start = p->start[c];
-        job.multiplier = p->multiplier[c];
-        job.x = planes + (ptrdiff_t)in_quad * l->columns * part->lines;
-        job.end = job.x + part->lines;
-        job.last = job.x + pairs * strip;
-        job.single = count % 2 != 0 ? job.last - strip : NULL;
-        job.y = part->out + c + part->v * l->across.out_step + u * l->along.out_step;
-        run_strips(l, &job, w[in_quad], count, lines, &p->clamp);
+#ifdef __ARM_FP
+    if (part->fast) {
+        if (count == 1) {
+            job.strips = 1;
+            job.single = 0;
+            job.step = 0;
+        }
+        ek_dsp_depthwise(&job);
+        return;
     }
+#endif
+    run_slowly(l, &job, count, lines, &p->clamp);
 }
 
 static void run_quad(const ek_conv_params *p, const layout *l, const part *part, uint32_t *planes)
@@ -404,6 +429,9 @@ static void run_image(const ek_conv_params *p, const layout *l, part part, const
     part.top = inside.first;
     part.inside = inside.end - inside.first;
     pad_columns(p, l, &part, planes);
+#ifdef __ARM_FP
+    part.fast = ek_dsp_is_whole(&p->clamp) && are_small(p, range);
+#endif
     for (part.c = range->ch; part.c < range->ch_end; part.c = part.c_end) {
         /* The last quad reaches back, so that its words end with the channels. */
         part.quad = ek_min(part.c, p->in.c - QUAD);
