@@ -279,34 +279,28 @@ EK_ASM_FUNCTION("ek_dsp_widen_2",
                 "    bne 2b\n"
                 "3:  pop {r4-r9, pc}\n");
 
-/* The same of one pixel, `step` words apart. */
-static uint32_t *widen(const int8_t *from, int32_t quads, uint32_t *x, int32_t step)
+/* The same of one pixel. */
+static void widen(const int8_t *from, int32_t quads, uint32_t *x)
 {
-    for (; quads > 0; quads--, from += QUAD, x += 2 * step) {
+    for (; quads > 0; quads--, from += QUAD) {
         const uint32_t word = ek_dsp_load(from);
-        x[0] = ek_dsp_even(word);
-        x[step] = ek_dsp_odd(word);
+        *x++ = ek_dsp_even(word);
+        *x++ = ek_dsp_odd(word);
     }
-    return x;
 }
 
-static uint32_t *fill(uint32_t pair, int32_t count, uint32_t *x, int32_t step)
-{
-    for (int32_t pairs = count / 2; pairs > 0; pairs--, x += step)
-        *x = pair;
-    return x;
-}
+#define SHORT_LINE 12
 
 /* What does not change from window to window. */
 typedef struct windows {
     const ek_conv_params *p;
     ek_patch_shape shape;
-    int32_t line;       /* values of a kernel's row */
-    int32_t dense;      /* whether each is one run in the input */
-    int32_t by_lines;   /* and that of whole quads */
-    int32_t pointwise;  /* and the only one, always inside the input */
-    int32_t steps;      /* pairs of values */
-    uint32_t zero;      /* a pair of x_zero */
+    int32_t steps;       /* pairs of values */
+    int32_t line;        /* values of a kernel's row */
+    int32_t dense;       /* each is one run in the input, */
+    int32_t short_lines; /* of 4 to SHORT_LINE values, */
+    int32_t whole_quads; /* of whole quads, */
+    int32_t one_line;    /* and the only one */
 } windows;
 
 static windows windows_of(const ek_conv_params *p)
@@ -314,48 +308,10 @@ static windows windows_of(const ek_conv_params *p)
     windows w = {.p = p, .shape = ek_patch_shape_of(p), .steps = steps_of(p)};
     w.line = p->kernel_w * w.shape.in_channels;
     w.dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels);
-    w.by_lines = w.dense && w.shape.in_channels % QUAD == 0;
-    w.pointwise = w.by_lines && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0
-        && p->pad_left == 0 && (p->out.h - 1) * p->stride_h < p->in.h
-        && (p->out.w - 1) * p->stride_w < p->in.w;
-    w.zero = (uint32_t)(uint16_t)p->x_zero * 0x10001u;
+    w.short_lines = w.dense && w.line >= QUAD && w.line <= SHORT_LINE;
+    w.whole_quads = w.dense && w.line % QUAD == 0;
+    w.one_line = w.whole_quads && p->kernel_h == 1;
     return w;
-}
-
-/* The window of row h and column w of the input as pairs `step` words apart. */
-static void widen_lines(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x,
-                        int32_t step)
-{
-    const ek_conv_params *p = win->p;
-    const int32_t channels = win->shape.in_channels;
-    const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
-    const int32_t before = cols.first * channels, inside = cols.end * channels - before;
-    const int8_t *from = image + ek_image_at(&p->in, 0, 0, w + cols.first * p->dilation_w);
-    for (int32_t kh = 0; kh < p->kernel_h; kh++) {
-        const int32_t at = h + kh * p->dilation_h;
-        if (at < 0 || at >= p->in.h) {
-            x = fill(win->zero, win->line, x, step);
-            continue;
-        }
-        x = fill(win->zero, before, x, step);
-        x = widen(from + (ptrdiff_t)at * p->in.h_stride, inside / QUAD, x, step);
-        x = fill(win->zero, win->line - before - inside, x, step);
-    }
-}
-
-/* Windows of two neighbouring pixels whose columns are all inside. */
-static void widen_lines_both(const windows *win, const int8_t *image, int32_t h, int32_t w,
-                             uint32_t *x)
-{
-    const ek_conv_params *p = win->p;
-    const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
-    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
-    x = fill(win->zero, PIXELS * win->line * rows.first, x, 1);
-    for (int32_t kh = rows.first; kh < rows.end; kh++, x += win->line) {
-        const int8_t *from = image + ek_image_at(&p->in, 0, h + kh * p->dilation_h, w);
-        ek_dsp_widen_2(from, from + next, x, win->line / QUAD);
-    }
-    fill(win->zero, PIXELS * win->line * (p->kernel_h - rows.end), x, 1);
 }
 
 /* `count` bytes, of which there are few. */
@@ -377,8 +333,6 @@ static int is_inside(const ek_conv_params *p, int32_t h, int32_t w)
         && w + (p->kernel_w - 1) * p->dilation_w < p->in.w;
 }
 
-#define SHORT_LINE 12
-
 /* A window inside the input, of lines of 4 to SHORT_LINE values: each is three words, which may
  * overlap. */
 static void gather_short_lines(const ek_conv_params *p, int32_t line, const int8_t *from,
@@ -399,10 +353,6 @@ static void gather_short_lines(const ek_conv_params *p, int32_t line, const int8
 static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w, int8_t *patch)
 {
     const ek_conv_params *p = win->p;
-    if (win->dense && win->line >= 4 && win->line <= SHORT_LINE && is_inside(p, h, w)) {
-        gather_short_lines(p, win->line, image + ek_image_at(&p->in, 0, h, w), patch);
-        return;
-    }
     const int32_t channels = win->shape.in_channels, step = p->dilation_w * p->in.w_stride;
     const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
     const ek_taps cols = ek_taps_inside(w, p->kernel_w, p->dilation_w, p->in.w);
@@ -422,54 +372,68 @@ static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w
     }
 }
 
-/* The window of one pixel as pairs. What fills up the last quad meets weights that are zero. */
-static void widen_pixel(const windows *win, const int8_t *image, int32_t row, int32_t col,
-                        uint32_t *x, int8_t *patch)
-{
-    const ek_conv_params *p = win->p;
-    const int32_t h = row * p->stride_h - p->pad_top, w = col * p->stride_w - p->pad_left;
-    if (win->by_lines) {
-        widen_lines(win, image, h, w, x, 1);
-    } else {
-        gather(win, image, h, w, patch);
-        widen(patch, win->steps / 2, x, 1);
-    }
-}
-
-/* Those of two neighbouring pixels, of which the first one's is at row h and column w of the input,
- * side by side. */
-static void widen_two(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x,
+/* The window at row h and column w of the input as pairs. What fills up the last quad meets weights
+ * that are zero. */
+static void widen_one(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x,
                       int8_t *patch)
 {
     const ek_conv_params *p = win->p;
-    const int32_t quads = win->steps / 2, step = p->stride_w;
-    if (!win->by_lines) {
-        gather(win, image, h, w, patch);
-        gather(win, image, h, w + step, patch + quads * QUAD);
-        ek_dsp_widen_2(patch, patch + quads * QUAD, x, quads);
-    } else if (w >= 0 && w + step + (p->kernel_w - 1) * p->dilation_w < p->in.w) {
-        widen_lines_both(win, image, h, w, x);
+    if (win->one_line && is_inside(p, h, w)) {
+        widen(image + ek_image_at(&p->in, 0, h, w), win->steps / 2, x);
     } else {
-        widen_lines(win, image, h, w, x, PIXELS);
-        widen_lines(win, image, h, w + step, x + 1, PIXELS);
+        gather(win, image, h, w, patch);
+        widen(patch, win->steps / 2, x);
     }
 }
 
-/* Those of `twos` times two pixels from a column on. */
-static void widen_twos(const windows *win, const int8_t *image, int32_t row, int32_t col,
-                       int32_t twos, uint32_t *x, int8_t *patch)
+/* Windows of two neighbouring pixels, the first at row h and column w, which have all their columns in
+ * the input: line by line. */
+static void widen_lines(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x)
 {
     const ek_conv_params *p = win->p;
-    const int32_t h = row * p->stride_h - p->pad_top;
-    int32_t w = col * p->stride_w - p->pad_left;
-    if (win->pointwise) {
-        const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
-        const int8_t *from = image + ek_image_at(&p->in, 0, h, w);
-        for (; twos > 0; twos--, from += PIXELS * next, x += PIXELS * win->steps)
-            ek_dsp_widen_2(from, from + next, x, win->steps / 2);
+    const ptrdiff_t next = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    const uint32_t zero = (uint32_t)(uint16_t)p->x_zero * 0x10001u;
+    for (int32_t kh = p->kernel_h; kh > 0; kh--, h += p->dilation_h) {
+        if (h >= 0 && h < p->in.h) {
+            const int8_t *from = image + ek_image_at(&p->in, 0, h, w);
+            ek_dsp_widen_2(from, from + next, x, win->line / QUAD);
+            x += win->line;
+        } else {
+            for (int32_t i = win->line; i > 0; i--)
+                *x++ = zero;
+        }
     }
-    for (; twos > 0; twos--, w += PIXELS * p->stride_w, x += PIXELS * win->steps)
-        widen_two(win, image, h, w, x, patch);
+}
+
+/* `twos` times two pixels' windows, side by side. */
+static void widen_twos(const windows *win, const int8_t *image, int32_t h, int32_t w, int32_t twos,
+                       uint32_t *x, int8_t *patch)
+{
+    const ek_conv_params *p = win->p;
+    const int32_t step = p->stride_w, words = PIXELS * win->steps, quads = win->steps / 2;
+    const int32_t last_tap = step + (p->kernel_w - 1) * p->dilation_w;
+    const int rows_inside = h >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h;
+    const ptrdiff_t next = (ptrdiff_t)step * p->in.w_stride;
+    ptrdiff_t at = ek_image_at(&p->in, 0, h, w);
+    int8_t *const second = patch + quads * QUAD;
+    for (; twos > 0; twos--, w += PIXELS * step, at += PIXELS * next, x += words) {
+        const int cols_inside = w >= 0 && w + last_tap < p->in.w;
+        const int8_t *a = patch, *b = second;
+        if (cols_inside && rows_inside && win->one_line) {
+            a = image + at;
+            b = a + next;
+        } else if (cols_inside && win->whole_quads) {
+            widen_lines(win, image, h, w, x);
+            continue;
+        } else if (cols_inside && rows_inside && win->short_lines) {
+            gather_short_lines(p, win->line, image + at, patch);
+            gather_short_lines(p, win->line, image + at + next, second);
+        } else {
+            gather(win, image, h, w, patch);
+            gather(win, image, h, w + step, second);
+        }
+        ek_dsp_widen_2(a, b, x, quads);
+    }
 }
 
 /* ---- Outputs --------------------------------------------------------------------------------- */
@@ -478,10 +442,10 @@ static void widen_twos(const windows *win, const int8_t *image, int32_t row, int
 typedef struct output_row {
     const windows *win;
     const int8_t *image;
-    int32_t row;
+    int32_t h; /* of the windows, in the input */
     int8_t *y;
-    uint32_t *x;    /* scratch: pairs, */
-    int8_t *patch;  /* and behind them bytes */
+    uint32_t *x;   /* scratch: pairs, */
+    int8_t *patch; /* and behind them bytes */
 } output_row;
 
 static paired_job job_of(const windows *win, int32_t first, int32_t end, int8_t *y)
@@ -547,9 +511,11 @@ static void run_channels(const output_row *r, int32_t first, int32_t end, int8_t
 static void run_pixels(const output_row *r, int32_t col, int32_t col_end, int32_t first,
                        int32_t end)
 {
+    const windows *win = r->win;
+    const ek_conv_params *p = win->p;
     for (; first < end && col < col_end; col++) {
-        widen_pixel(r->win, r->image, r->row, col, r->x, r->patch);
-        run_channels(r, first, end, r->y + (ptrdiff_t)col * r->win->p->out.w_stride);
+        widen_one(win, r->image, r->h, col * p->stride_w - p->pad_left, r->x, r->patch);
+        run_channels(r, first, end, r->y + (ptrdiff_t)col * p->out.w_stride);
     }
 }
 
@@ -557,12 +523,14 @@ static void run_pixels(const output_row *r, int32_t col, int32_t col_end, int32_
 static void run_twos(const output_row *r, int32_t col, int32_t col_end, int32_t first, int32_t end)
 {
     const windows *win = r->win;
-    const int32_t most = PIXELS * twos_of(win->p);
+    const ek_conv_params *p = win->p;
+    const int32_t most = PIXELS * twos_of(p);
     for (; col < col_end; col += most) {
         const int32_t count = ek_min(most, col_end - col);
-        paired_job job = job_of(win, first, end, r->y + (ptrdiff_t)col * win->p->out.w_stride + first);
+        paired_job job = job_of(win, first, end, r->y + (ptrdiff_t)col * p->out.w_stride + first);
         job.x_end = r->x + count * win->steps;
-        widen_twos(win, r->image, r->row, col, count / PIXELS, r->x, r->patch);
+        widen_twos(win, r->image, r->h, col * p->stride_w - p->pad_left, count / PIXELS, r->x,
+                   r->patch);
         ek_dsp_paired_2(r->x, weights_of(win, first), &job, win->steps);
     }
 }
@@ -613,9 +581,9 @@ void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out,
     output_row r = {.win = &win, .x = scratch, .patch = (int8_t *)scratch + pairs_bytes(p)};
     for (int32_t row = range->row; row < range->row_end; row++) {
         const int32_t n = row / p->out.h;
-        r.row = row % p->out.h;
+        r.h = row % p->out.h * p->stride_h - p->pad_top;
         r.image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
-        r.y = (int8_t *)out + ek_image_at(&p->out, n, r.row, 0);
+        r.y = (int8_t *)out + ek_image_at(&p->out, n, row % p->out.h, 0);
         run_row(&r, range);
     }
 #else
