@@ -13,8 +13,10 @@
 
 #define CHANNELS 4
 #define PIXELS 2
-#define X_BYTES 1024 /* of scratch for pairs of input, unless two pixels need more */
+#define X_BYTES 1536 /* of scratch for pairs of input, unless two pixels need more */
 #define QUAD 4 /* values of a tile: pairs of values 0 2 and 1 3, as sxtb16 makes them of input */
+
+#ifdef __ARM_FP
 
 /* Of the depth, and what fills up the last quad. */
 static int32_t steps_of(const ek_conv_params *p)
@@ -41,7 +43,6 @@ typedef struct paired_job {
     const uint32_t *x_end; /* of the last two pixels */
 } paired_job;
 
-#ifdef __ARM_FP
 /* `steps`, an even number, of pairs; x is [steps] of one pixel or [..][steps][PIXELS] of as many twos
  * as there are. For 16 multiply-accumulates 14 instructions, in 15 or 20 cycles. Outputs are
  * clamped to the whole type.
@@ -263,21 +264,21 @@ void ek_dsp_widen_2(const int8_t *a, const int8_t *b, uint32_t *x, int32_t quads
 #define WIDEN_2                       \
     "    ldr r4, [r0], #4\n"          \
     "    ldr r5, [r1], #4\n"          \
-    "    sxtb16 r6, r4\n"             \
-    "    sxtb16 r7, r5\n"             \
-    "    sxtb16 r8, r4, ror #8\n"     \
-    "    sxtb16 r9, r5, ror #8\n"     \
-    "    stm r2!, {r6-r9}\n"
+    "    sxtb16 r6, r4, ror #8\n"     \
+    "    sxtb16 r12, r5, ror #8\n"    \
+    "    sxtb16 r4, r4\n"             \
+    "    sxtb16 r5, r5\n"             \
+    "    stm r2!, {r4-r6, r12}\n"
 
 EK_ASM_FUNCTION("ek_dsp_widen_2",
-                "    push {r4-r9, lr}\n"
+                "    push {r4-r6, lr}\n"
                 "    lsrs r3, r3, #1\n" /* an odd quad first */
                 "    bcc 1f\n" WIDEN_2
                 "1:  cbz r3, 3f\n"
                 "2:\n" WIDEN_2 WIDEN_2
                 "    subs r3, #1\n"
                 "    bne 2b\n"
-                "3:  pop {r4-r9, pc}\n");
+                "3:  pop {r4-r6, pc}\n");
 
 /* The same of one pixel. */
 static void widen(const int8_t *from, int32_t quads, uint32_t *x)
@@ -287,6 +288,13 @@ static void widen(const int8_t *from, int32_t quads, uint32_t *x)
         *x++ = ek_dsp_even(word);
         *x++ = ek_dsp_odd(word);
     }
+}
+
+/* Whether all of the window at row h and column w is in the input. */
+static int is_inside(const ek_conv_params *p, int32_t h, int32_t w)
+{
+    return h >= 0 && w >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h
+        && w + (p->kernel_w - 1) * p->dilation_w < p->in.w;
 }
 
 #define SHORT_LINE 12
@@ -300,7 +308,7 @@ typedef struct windows {
     int32_t dense;       /* each is one run in the input, */
     int32_t short_lines; /* of 4 to SHORT_LINE values, */
     int32_t whole_quads; /* of whole quads, */
-    int32_t one_line;    /* and the only one */
+    int32_t in_place;    /* and the only one, always inside the input */
 } windows;
 
 static windows windows_of(const ek_conv_params *p)
@@ -310,7 +318,9 @@ static windows windows_of(const ek_conv_params *p)
     w.dense = p->kernel_w == 1 || (p->dilation_w == 1 && p->in.w_stride == w.shape.in_channels);
     w.short_lines = w.dense && w.line >= QUAD && w.line <= SHORT_LINE;
     w.whole_quads = w.dense && w.line % QUAD == 0;
-    w.one_line = w.whole_quads && p->kernel_h == 1;
+    w.in_place = w.whole_quads && p->kernel_h == 1 && is_inside(p, -p->pad_top, -p->pad_left)
+        && is_inside(p, (p->out.h - 1) * p->stride_h - p->pad_top,
+                     (p->out.w - 1) * p->stride_w - p->pad_left);
     return w;
 }
 
@@ -324,13 +334,6 @@ static inline void copy(int8_t *to, const int8_t *from, int32_t count)
     else
         for (; count > 0; count--)
             *to++ = *from++;
-}
-
-/* Whether all of a window is in the input. */
-static int is_inside(const ek_conv_params *p, int32_t h, int32_t w)
-{
-    return h >= 0 && w >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h
-        && w + (p->kernel_w - 1) * p->dilation_w < p->in.w;
 }
 
 /* A window inside the input, of lines of 4 to SHORT_LINE values: each is three words, which may
@@ -378,7 +381,7 @@ static void widen_one(const windows *win, const int8_t *image, int32_t h, int32_
                       int8_t *patch)
 {
     const ek_conv_params *p = win->p;
-    if (win->one_line && is_inside(p, h, w)) {
+    if (win->in_place) {
         widen(image + ek_image_at(&p->in, 0, h, w), win->steps / 2, x);
     } else {
         gather(win, image, h, w, patch);
@@ -419,7 +422,7 @@ static void widen_twos(const windows *win, const int8_t *image, int32_t h, int32
     for (; twos > 0; twos--, w += PIXELS * step, at += PIXELS * next, x += words) {
         const int cols_inside = w >= 0 && w + last_tap < p->in.w;
         const int8_t *a = patch, *b = second;
-        if (cols_inside && rows_inside && win->one_line) {
+        if (win->in_place) {
             a = image + at;
             b = a + next;
         } else if (cols_inside && win->whole_quads) {
@@ -563,8 +566,6 @@ static void run_row(const output_row *r, const ek_range *range)
     if (!ek_dsp_is_whole(&r->win->p->clamp))
         clamp_row(r, range);
 }
-#endif
-
 /* Bytes of pairs that a call holds. */
 static size_t pairs_bytes(const ek_conv_params *p)
 {
@@ -575,36 +576,49 @@ static size_t pairs_bytes(const ek_conv_params *p)
 void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out, void *scratch,
                           const ek_range *range)
 {
-#ifdef __ARM_FP
     const ek_conv_params *p = params;
     const windows win = windows_of(p);
     output_row r = {.win = &win, .x = scratch, .patch = (int8_t *)scratch + pairs_bytes(p)};
     for (int32_t row = range->row; row < range->row_end; row++) {
-        const int32_t n = row / p->out.h;
-        r.h = row % p->out.h * p->stride_h - p->pad_top;
+        const int32_t n = row / p->out.h, h = row % p->out.h;
+        r.h = h * p->stride_h - p->pad_top;
         r.image = (const int8_t *)in[0] + ek_image_at(&p->in, n, 0, 0);
-        r.y = (int8_t *)out + ek_image_at(&p->out, n, row % p->out.h, 0);
+        r.y = (int8_t *)out + ek_image_at(&p->out, n, h, 0);
         run_row(&r, range);
     }
-#else
-    (void)params, (void)in, (void)out, (void)scratch, (void)range;
-#endif
 }
 
 int ek_conv2d_paired_dsp_supports(const void *params)
 {
-#ifdef __ARM_FP
     const ek_conv_params *p = params;
     return p->weights.tile_n == CHANNELS && p->weights.tile_k == -QUAD && p->groups == 1;
-#else
-    (void)params;
-    return 0;
-#endif
 }
 
-/* Windows as pairs, and those of two pixels as bytes. */
+/* Windows as pairs, and where they are gathered, those of two pixels as bytes. */
 size_t ek_conv2d_paired_dsp_scratch(const void *params)
 {
-    const ek_conv_params *p = params;
-    return pairs_bytes(p) + (size_t)(p->out.w == 1 ? 1 : PIXELS) * (size_t)steps_of(p) * 2;
+    const windows win = windows_of(params);
+    const size_t bytes = (size_t)win.steps * (win.p->out.w == 1 ? 2 : 2 * PIXELS);
+    return pairs_bytes(win.p) + (win.in_place ? 0 : bytes);
 }
+
+#else
+
+void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out, void *scratch,
+                          const ek_range *range)
+{
+    (void)params, (void)in, (void)out, (void)scratch, (void)range;
+}
+
+int ek_conv2d_paired_dsp_supports(const void *params)
+{
+    (void)params;
+    return 0;
+}
+
+size_t ek_conv2d_paired_dsp_scratch(const void *params)
+{
+    (void)params;
+    return 0;
+}
+#endif

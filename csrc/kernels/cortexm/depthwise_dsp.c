@@ -15,6 +15,8 @@
 #define QUAD 4            /* channels that one word of input holds */
 #define PLANES_BYTES 4096 /* of scratch, unless two outputs of a line need more */
 
+#ifdef __ARM_FP
+
 /* One direction of the image: along lines, or across them. Steps are in bytes of the tensors. */
 typedef struct axis {
     int32_t in, out, pad, stride;
@@ -67,33 +69,35 @@ typedef struct position {
  * channels' words are `plane` bytes apart. */
 void ek_dsp_interleave(uint32_t *to, ptrdiff_t plane, const position ab[2], int32_t lines);
 
-/* r0 to, r1 plane, r2 three planes, r3 lines, r4 r5 a, r6 r7 b */
+/* r0 to, r1 plane, r2 three planes, r3 lines, r4 r5 a, r6 r7 b; words of a and b in r10 r11, of which
+ * r8 r9 become the even bytes and r10 r11 the odd ones */
 #define INTERLEAVE                        \
-    "    ldr r8, [r4]\n"                  \
-    "    ldr r9, [r6]\n"                  \
-    "    add r4, r5\n"                    \
-    "    add r6, r7\n"                    \
-    "    sxtb16 r10, r8\n"                \
-    "    sxtb16 r11, r9\n"                \
-    "    sxtb16 r8, r8, ror #8\n"         \
-    "    sxtb16 r9, r9, ror #8\n"         \
+    "    sxtb16 r8, r10\n"                \
+    "    sxtb16 r9, r11\n"                \
+    "    sxtb16 r10, r10, ror #8\n"       \
+    "    sxtb16 r11, r11, ror #8\n"       \
     "    pkhbt r12, r10, r11, lsl #16\n"  \
     "    pkhtb r10, r11, r10, asr #16\n"  \
     "    pkhbt r11, r8, r9, lsl #16\n"    \
     "    pkhtb r8, r9, r8, asr #16\n"     \
-    "    str r11, [r0, r1]\n"             \
-    "    str r10, [r0, r1, lsl #1]\n"     \
-    "    str r8, [r0, r2]\n"              \
-    "    str r12, [r0], #4\n"
+    "    str r12, [r0, r1]\n"             \
+    "    str r8, [r0, r1, lsl #1]\n"      \
+    "    str r10, [r0, r2]\n"             \
+    "    str r11, [r0], #4\n"
+#define INTERLEAVE_ONE                    \
+    "    ldr r10, [r4]\n"                 \
+    "    ldr r11, [r6]\n"                 \
+    "    add r4, r5\n"                    \
+    "    add r6, r7\n" INTERLEAVE
 
 EK_ASM_FUNCTION("ek_dsp_interleave",
                 "    push {r4-r11, lr}\n"
                 "    ldm r2, {r4-r7}\n"
                 "    add r2, r1, r1, lsl #1\n"
                 "    lsrs r3, r3, #1\n" /* an odd line first */
-                "    bcc 1f\n" INTERLEAVE
+                "    bcc 1f\n" INTERLEAVE_ONE
                 "1:  cbz r3, 3f\n"
-                "2:\n" INTERLEAVE INTERLEAVE
+                "2:\n" INTERLEAVE_ONE INTERLEAVE_ONE
                 "    subs r3, #1\n"
                 "    bne 2b\n"
                 "3:  pop {r4-r11, pc}\n");
@@ -119,7 +123,6 @@ typedef struct part {
     int32_t u, u_end, v, v_end, quad, c, c_end;
     int32_t lines;       /* words of a column */
     int32_t top, inside; /* those above the input and in it */
-    int fast;            /* whether assembly can do it */
 } part;
 
 /* What lies above and below the input, in all columns: it is the same for all quads. */
@@ -178,7 +181,6 @@ typedef struct strips_job {
     int32_t channels;
 } strips_job;
 
-#ifdef __ARM_FP
 /* By stride 1 or 2, clamped to the whole type; products with the multiplier lie within int16. For
  * 18 multiply-accumulates 37 or 44 cycles.
  *
@@ -333,43 +335,6 @@ EK_ASM_FUNCTION("ek_dsp_depthwise",
                 "    bne 1b\n"
                 "    pop {r4-r11, pc}\n");
 
-/* Whether all products with multipliers are within int16, less a zero point. */
-static int are_small(const ek_conv_params *p, const ek_range *range)
-{
-    for (int32_t c = range->ch; c < range->ch_end; c++) {
-        const float start = (float)p->start[c], magnitude = start < 0 ? -start : start;
-        if (!((magnitude + (float)(TAPS * TAPS << 14)) * p->multiplier[c] < 32000.0f))
-            return 0;
-    }
-    return 1;
-}
-#endif
-
-/* One output after the other. */
-static void run_slowly(const layout *l, const strips_job *job, int32_t count, int32_t lines,
-                       const ek_clamp *clamp)
-{
-    const int16_t *x = (const int16_t *)job->x, *w = (const int16_t *)job->weights;
-    const ptrdiff_t column = job->column / (ptrdiff_t)sizeof *x;
-    int8_t *y = job->y;
-    for (int32_t c = 0; c < job->channels; c++, y++) {
-        for (int32_t i = 0; i < count * lines; i++) {
-            const int32_t u = i % count, v = i / count;
-            uint32_t acc = (uint32_t)job->start[c];
-            for (int32_t tap = 0; tap < TAPS * TAPS; tap++) {
-                const int32_t row = tap / TAPS, col = tap % TAPS, at = u * l->along.stride + col;
-                const int32_t line = v * l->across.stride + row;
-                acc += (uint32_t)(x[at / 2 * column + 2 * line + at % 2]
-                                  * w[col < 2 ? 2 * row + col : 2 * (TAPS + row) + 1]);
-            }
-            y[u * job->step + v * job->y_line] =
-                ek_dsp_requantize(acc, job->multiplier[c], clamp, 0);
-        }
-        x += job->plane / (ptrdiff_t)sizeof *x;
-        w += 2 * (2 * TAPS);
-    }
-}
-
 /* ---- Ranges ---------------------------------------------------------------------------------- */
 
 /* `count` outputs of each line from u on. */
@@ -395,18 +360,12 @@ static void run_batch(const ek_conv_params *p, const layout *l, const part *part
         .plane = l->columns * column,
         .channels = part->c_end - part->c,
     };
-#ifdef __ARM_FP
-    if (part->fast) {
-        if (count == 1) {
-            job.strips = 1;
-            job.single = 0;
-            job.step = 0;
-        }
-        ek_dsp_depthwise(&job);
-        return;
+    if (count == 1) {
+        job.strips = 1;
+        job.single = 0;
+        job.step = 0;
     }
-#endif
-    run_slowly(l, &job, count, lines, &p->clamp);
+    ek_dsp_depthwise(&job);
 }
 
 static void run_quad(const ek_conv_params *p, const layout *l, const part *part, uint32_t *planes)
@@ -429,9 +388,6 @@ static void run_image(const ek_conv_params *p, const layout *l, part part, const
     part.top = inside.first;
     part.inside = inside.end - inside.first;
     pad_columns(p, l, &part, planes);
-#ifdef __ARM_FP
-    part.fast = ek_dsp_is_whole(&p->clamp) && are_small(p, range);
-#endif
     for (part.c = range->ch; part.c < range->ch_end; part.c = part.c_end) {
         /* The last quad reaches back, so that its words end with the channels. */
         part.quad = ek_min(part.c, p->in.c - QUAD);
@@ -440,6 +396,16 @@ static void run_image(const ek_conv_params *p, const layout *l, part part, const
     }
 }
 
+/* What is clamped to the type already, to less. */
+static void clamp_range(const ek_conv_params *p, int8_t *out, const ek_range *range)
+{
+    for (int32_t row = range->row; row < range->row_end; row++)
+        for (int32_t col = range->col; col < range->col_end; col++) {
+            int8_t *y = out + ek_image_at(&p->out, row / p->out.h, row % p->out.h, col);
+            for (int32_t c = range->ch; c < range->ch_end; c++)
+                y[c] = (int8_t)ek_max(p->clamp.lo, ek_min(y[c], p->clamp.hi));
+        }
+}
 void ek_depthwise_dsp(const void *params, const void *const in[], void *out, void *scratch,
                       const ek_range *range)
 {
@@ -460,17 +426,31 @@ void ek_depthwise_dsp(const void *params, const void *const in[], void *out, voi
         run_image(p, &l, part, range, scratch);
         row += h_end - h;
     }
+    if (!ek_dsp_is_whole(&p->clamp))
+        clamp_range(p, out, range);
 }
 
 /* Columns so long that they would take much scratch are rare on these processors. */
 #define LINE_LIMIT 1024
+
+/* Whether all products with multipliers are within int16, less a zero point; as they are but in made
+ * up models. */
+static int are_small(const ek_conv_params *p)
+{
+    for (int32_t c = 0; c < p->out.c; c++) {
+        const float start = (float)p->start[c], magnitude = start < 0 ? -start : start;
+        if (!((magnitude + (float)(TAPS * TAPS << 14)) * p->multiplier[c] < 32000.0f))
+            return 0;
+    }
+    return 1;
+}
 
 int ek_depthwise_dsp_supports(const void *params)
 {
     const ek_conv_params *p = params;
     return p->kernel_h == TAPS && p->kernel_w == TAPS && p->dilation_h == 1 && p->dilation_w == 1
         && p->stride_h == p->stride_w && p->stride_h <= 2 && p->out.c == p->in.c && p->in.c >= QUAD
-        && ek_max(p->out.h, p->out.w) <= LINE_LIMIT;
+        && ek_max(p->out.h, p->out.w) <= LINE_LIMIT && are_small(p);
 }
 
 size_t ek_depthwise_dsp_scratch(const void *params)
@@ -479,3 +459,24 @@ size_t ek_depthwise_dsp_scratch(const void *params)
     const size_t lines = (size_t)lines_of(&l.across, l.across.out);
     return QUAD * (size_t)l.columns * lines * sizeof(uint32_t);
 }
+
+#else
+
+void ek_depthwise_dsp(const void *params, const void *const in[], void *out, void *scratch,
+                      const ek_range *range)
+{
+    (void)params, (void)in, (void)out, (void)scratch, (void)range;
+}
+
+int ek_depthwise_dsp_supports(const void *params)
+{
+    (void)params;
+    return 0;
+}
+
+size_t ek_depthwise_dsp_scratch(const void *params)
+{
+    (void)params;
+    return 0;
+}
+#endif
