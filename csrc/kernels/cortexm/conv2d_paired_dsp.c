@@ -43,9 +43,9 @@ typedef struct paired_job {
     const uint32_t *x_end; /* of the last two pixels */
 } paired_job;
 
-/* `steps`, an even number, of pairs; x is [steps] of one pixel or [..][steps][PIXELS] of as many twos
- * as there are. For 16 multiply-accumulates 14 instructions, in 15 or 20 cycles. Outputs are
- * clamped to the whole type.
+/* `steps`, an even number, of pairs; x is [steps] of one pixel, or [steps][PIXELS] for each two of
+ * several. For 16 multiply-accumulates 14 instructions, in 15 or 20 cycles. Outputs are clamped to
+ * the whole type.
  *
  *     2: r0 x, r1 weights, both less 4, r2 r3 pairs of both pixels, r4 r5 weights; channel by
  *        channel, a pixel each, r6 r7, r8 r9, r10 r11, r12 lr sums
@@ -53,8 +53,9 @@ typedef struct paired_job {
  *        of eights
  *     s0 s1 requantization, s2 x, s5 start, s6 multiplier, s7 s8 y and step, s9 zero point,
  *     s10 start_end, s12-s15 multipliers
- *     2: s3 where the loop is entered, s4 the end of the weights, s11 by how many bytes it is entered
- *        too late, s16-s19 start, s20 x_end, s21 weights, s22 y of the pixels, s23 bytes of steps */
+ *     2: s3 where the loop is entered, s4 the end of the weights, s11 how many bytes the loop has
+ *        behind it there, s16-s19 start, s20 x_end, s21 weights, s22 y of the pixels, s23 bytes of
+ *        steps */
 void ek_dsp_paired_2(const uint32_t *x, const int8_t *weights, const paired_job *job,
                      int32_t steps);
 void ek_dsp_paired_1(const uint32_t *x, const int8_t *weights, const paired_job *job,
@@ -389,8 +390,8 @@ static void widen_one(const windows *win, const int8_t *image, int32_t h, int32_
     }
 }
 
-/* Windows of two neighbouring pixels, the first at row h and column w, which have all their columns in
- * the input: line by line. */
+/* Windows of two neighbouring pixels, the first at row h and column w, line by line. Their columns
+ * are all in the input. */
 static void widen_lines(const windows *win, const int8_t *image, int32_t h, int32_t w, uint32_t *x)
 {
     const ek_conv_params *p = win->p;
@@ -465,7 +466,7 @@ static paired_job job_of(const windows *win, int32_t first, int32_t end, int8_t 
     return job;
 }
 
-/* Of the block that holds channel `first` of a pixel only channels [first, end): by way of a copy. */
+/* Channels [first, end) of a pixel, which are a part of one block: by way of a copy. */
 static void part_of_block(const windows *win, const uint32_t *x, const int8_t *weights,
                           int32_t first, int32_t end, int8_t *y)
 {

@@ -69,8 +69,8 @@ typedef struct position {
  * channels' words are `plane` bytes apart. */
 void ek_dsp_interleave(uint32_t *to, ptrdiff_t plane, const position ab[2], int32_t lines);
 
-/* r0 to, r1 plane, r2 three planes, r3 lines, r4 r5 a, r6 r7 b; words of a and b in r10 r11, of which
- * r8 r9 become the even bytes and r10 r11 the odd ones */
+/* r0 to, r1 plane, r2 three planes, r3 lines, r4 r5 a, r6 r7 b; of the words in r10 r11 the even
+ * bytes get to r8 r9 and the odd ones stay */
 #define INTERLEAVE                        \
     "    sxtb16 r8, r10\n"                \
     "    sxtb16 r9, r11\n"                \
@@ -433,8 +433,8 @@ void ek_depthwise_dsp(const void *params, const void *const in[], void *out, voi
 /* Columns so long that they would take much scratch are rare on these processors. */
 #define LINE_LIMIT 1024
 
-/* Whether all products with multipliers are within int16, less a zero point; as they are but in made
- * up models. */
+/* Whether all products with multipliers are within int16, less a zero point. They are unless outputs
+ * have a scale that is tiny beside that of inputs and weights. */
 static int are_small(const ek_conv_params *p)
 {
     for (int32_t c = 0; c < p->out.c; c++) {

@@ -41,23 +41,10 @@ static inline uint32_t ek_dsp_upper(uint32_t a, uint32_t b)
     return y;
 }
 
-/* acc + both products of halves; + the product of two halves, by which half of a and of b (bottom
- * or top). Sums wrap. */
+/* acc + both products of halves. Sums wrap. */
 static inline uint32_t ek_dsp_pair(uint32_t acc, uint32_t a, uint32_t b)
 {
     __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
-    return acc;
-}
-
-static inline uint32_t ek_dsp_bt(uint32_t acc, uint32_t a, uint32_t b)
-{
-    __asm__("smlabt %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
-    return acc;
-}
-
-static inline uint32_t ek_dsp_tb(uint32_t acc, uint32_t a, uint32_t b)
-{
-    __asm__("smlatb %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
     return acc;
 }
 
