@@ -45,17 +45,25 @@ static int32_t useful_parts(const ek_step *step, uint32_t threads, uint64_t work
     return parts <= 1 ? 1 : (int32_t)(parts < limit ? parts : limit);
 }
 
+/* The part of `size` with at most `count` parts of whole blocks. */
+static int32_t part_of(int32_t size, int32_t count, int32_t block)
+{
+    const int32_t blocks = ceil_div(size, block);
+    return min32(ceil_div(blocks, min32(count, blocks)) * block, size);
+}
+
 /* At most `count` parts, `channels` of them side by side along the channels. */
-static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int32_t ch_step)
+static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, int32_t ch_step,
+                       int32_t block)
 {
     ek_cut c = {.ch_size = whole->ch_end};
     if (channels > 1)
         c.ch_size = ceil_div(ceil_div(whole->ch_end, ch_step), channels) * ch_step;
     c.ch_size = min32(c.ch_size, whole->ch_end);
     const int32_t chs = ceil_div(whole->ch_end, c.ch_size);
-    c.row_size = ceil_div(whole->row_end, min32(count / chs, whole->row_end));
+    c.row_size = part_of(whole->row_end, count / chs, block);
     const int32_t rows = ceil_div(whole->row_end, c.row_size);
-    c.col_size = ceil_div(whole->col_end, min32(count / chs / rows, whole->col_end));
+    c.col_size = part_of(whole->col_end, count / chs / rows, block);
     const int32_t cols = ceil_div(whole->col_end, c.col_size);
     c.parts = (uint32_t)(rows * cols * chs);
     return c;
@@ -63,11 +71,12 @@ static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, i
 
 /* The time until the last thread is done, in positions times channels. What a kernel does once per part
  * counts as some more of either: tiles that are not full, weights that are read or, if they are
- * tiled, decoded again, activations that are packed again. Half a part is lost on a thread that
- * comes late. Below 2^31 positions times channels and 2^8 parts, so that nothing overflows. */
-static uint64_t time_of(const ek_cut *c, int tiled, uint32_t threads)
+ * tiled or transformed, made again, activations that are packed again. Half a part is lost on a
+ * thread that comes late. Below 2^31 positions times channels and 2^8 parts, so that nothing overflows. */
+static uint64_t time_of(const ek_cut *c, const ek_step *step, uint32_t threads)
 {
-    const uint64_t positions = (uint64_t)c->row_size * (uint64_t)c->col_size + (tiled ? 64 : 4);
+    const int tiled = step->tiled, made = tiled || step->kernel->block > 1;
+    const uint64_t positions = (uint64_t)c->row_size * (uint64_t)c->col_size + (made ? 64 : 4);
     const uint64_t channels = (uint64_t)c->ch_size + (tiled ? 0 : 16);
     const uint64_t rounds = (c->parts + threads - 1) / threads;
     return (2 * rounds + 1) * positions * channels;
@@ -77,6 +86,7 @@ static ek_cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int
 {
     const ek_range *whole = &step->whole;
     const int32_t blocks = ch_step == 0 ? 1 : ceil_div(whole->ch_end, ch_step);
+    const int32_t block = step->kernel->block > 1 ? step->kernel->block : 1;
     ek_cut best = {1, whole->row_end, whole->col_end, whole->ch_end};
     if (parts == 1)
         return best;
@@ -84,8 +94,8 @@ static ek_cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int
     for (int32_t k = 1; k <= (int32_t)PARTS_PER_THREAD; k++) {
         const int32_t count = min32(parts, k * (int32_t)threads);
         for (int32_t channels = 1; channels <= min32(count, blocks); channels++) {
-            const ek_cut c = cut_into(whole, count, channels, ch_step);
-            const uint64_t time = time_of(&c, step->tiled, threads);
+            const ek_cut c = cut_into(whole, count, channels, ch_step, block);
+            const uint64_t time = time_of(&c, step, threads);
             if (time < best_time) {
                 best = c;
                 best_time = time;

@@ -244,7 +244,9 @@ typedef struct ek_kernel {
     ek_supports_fn supports; /* null: always */
     ek_scratch_fn scratch;   /* null: none */
     int32_t tile_n, tile_k;  /* the packing it wants for its weights, as in ek_weights */
-    int32_t x_offset; /* what a CONV2D kernel adds to each activation, to make it unsigned */
+    int16_t x_offset; /* what a CONV2D kernel adds to each activation, to make it unsigned */
+    int16_t block;    /* rows, and columns, that are computed together; 0: one. Such a kernel
+                       * transforms its weights in each call. */
 } ek_kernel;
 
 /* All kernels of this build, best first within a kind. */

@@ -15,13 +15,22 @@
 #define EK_X_OFFSET(kind, set) \
     (EK_KIND_##kind == EK_KIND_CONV2D && (EK_KERNELS_##set & EK_UNSIGNED_SETS) != 0 ? 128 : 0)
 
+/* The stems of kernels with a `block`; others have no such name. */
+#define EK_BLOCK_winograd_avx512vnni ~, 4
+#define EK_BLOCK_winograd_neon ~, 4
+
+/* What follows the comma of a name that is defined, or else 0. */
+#define EK_SECOND(first, second, ...) second
+#define EK_SECOND_OF(...) EK_SECOND(__VA_ARGS__, 0, 0)
+#define EK_BLOCK(stem) EK_SECOND_OF(EK_BLOCK_##stem)
+
 const ek_kernel *ek_kernel_list(size_t *count)
 {
     static const ek_kernel list[] = {
 #define EK_KERNEL(kind, set, stem, supports, scratch, tile_n, tile_k)                      \
     {EK_KIND_##kind,           EK_KERNELS_##set,       #stem, ek_##stem,                   \
      EK_SUPPORTS_##supports(stem), EK_SCRATCH_##scratch(stem), tile_n, tile_k,              \
-     EK_X_OFFSET(kind, set)},
+     EK_X_OFFSET(kind, set),   EK_BLOCK(stem)},
 #include "kernels.def"
 #undef EK_KERNEL
     };

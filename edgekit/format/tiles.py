@@ -79,7 +79,7 @@ SUPPORTS: dict[str, Callable[[Layer], bool]] = {
     "winograd_neon": _winograd_neon,
     "conv2d_shallow_neon": _conv2d_shallow_neon,
 }
-"""By the kernel's name; a kernel that is not here computes every layer."""
+"""By the kernel's name; a kernel that is not here computes every layer, or takes the same tiles as the next of its set."""
 
 
 @dataclass(frozen=True)

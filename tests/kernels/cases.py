@@ -198,6 +198,13 @@ def aim(
     return x, w, ((start + 2**31) % 2**32 - 2**31).astype(np.int32), m
 
 
+def conv2d_3x3(rng: Rng, directed: bool) -> Case:
+    """Convolution of 3x3 with stride 1 and channels and outputs enough to be worth Winograd's transforms."""
+    c, o = 32 * int(pick(rng, 1, 2, 2, 3, 4, 5, 9)), 32 * int(pick(rng, 1, 2, 2, 3, 4))
+    g = plain_3x3(rng, int(rng.integers(100, max(200, 60_000_000 // (9 * c * o)))))
+    return convolution(rng, directed, g, 1, c, o)
+
+
 def conv2d(rng: Rng, directed: bool) -> Case:
     """Convolution; one in five is a dense layer, one in six a plain 3x3 of whole tiles, one in six has groups."""
     plain = rng.random() < 1 / 6
@@ -226,6 +233,12 @@ def conv2d(rng: Rng, directed: bool) -> Case:
             g = window(rng, 4)
             o_group, o = 5, groups * 5
             c_group = 8192 // (g["kernel_h"] * g["kernel_w"]) + 1
+    return convolution(rng, directed, g, groups, c_group, o_group)
+
+
+def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_group: int, o_group: int) -> Case:
+    """A convolution with the window `g` and so many channels and outputs in each group."""
+    o = groups * o_group
     depth = g["kernel_h"] * g["kernel_w"] * c_group
     n = int(pick(rng, 1, 1, 1, 2, 3)) if g["out_h"] * g["out_w"] * o < 20_000 else 1
     inputs, in_size = image(rng, n, g["h"], g["w"], groups * c_group)
@@ -721,9 +734,17 @@ GENERATORS: dict[str, Callable[[Rng, bool], Case]] = {
 }  # fmt: skip
 
 
-def case(kind: str, seed: int) -> Case:
-    """Case number `seed` of `kind`; every third is directed. The same seed gives the same case."""
+LAYERS: dict[str, Callable[[Rng, bool], Case]] = {"winograd_avx512vnni": conv2d_3x3}
+"""Generators for kernels that compute few cases of their kind."""
+
+
+def case(kind: str, seed: int, kernel: str = "") -> Case:
+    """Case number `seed` of `kind`; every third is directed. The same seed gives the same case.
+
+    With the name of a kernel every other case is one of those that are made for it, if any are.
+    """
     rng = np.random.default_rng([seed, *kind.encode()])
-    result = GENERATORS[kind](rng, seed % 3 == 0)
+    generator = LAYERS.get(kernel, GENERATORS[kind]) if seed % 2 else GENERATORS[kind]
+    result = generator(rng, seed % 3 == 0)
     result.placement = int(rng.integers(1 << 30))
     return result

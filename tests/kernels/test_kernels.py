@@ -47,7 +47,7 @@ def test_vector_kernel(name: str, kernels: list[Kernel]) -> None:
         while values < VALUES:
             assert seed - SEED < 1000 or values > 0, "no case is supported"
             note(f"{name}, case {seed} (EDGEKIT_SEED={SEED})")
-            c = case(kernel.kind, seed)
+            c = case(kernel.kind, seed, name)
             got = machine.run(kernel, c)
             if got is not None:
                 compare(kernel, c, got, machine.run(scalar, c))

@@ -347,7 +347,7 @@ def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_
     def work(note):  # type: ignore[no-untyped-def]
         machine, values, seed = Machine(), 0, 0
         while values < VALUES:
-            c = case(kernel.kind, seed)
+            c = case(kernel.kind, seed, kernel.name)
             got = machine.run(mutated, c)
             if got is not None:
                 compare(mutated, c, got, machine.run(scalar, c))
@@ -373,7 +373,7 @@ def test_avxvnni_in_the_encoding_of_avx512(kernels: list[Kernel], tmp_path: Path
         machine, values, seed = Machine(), 0, 0
         while values < VALUES:
             note(f"case {seed}")
-            c = case(kernel.kind, seed)
+            c = case(kernel.kind, seed, kernel.name)
             if (got := machine.run(encoded, c)) is not None:
                 compare(encoded, c, got, machine.run(scalar, c))
                 values += c.values
