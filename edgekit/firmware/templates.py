@@ -106,6 +106,7 @@ MAKEFILE = Template("""\
 
 CC = $cc
 SIZE = $size
+EMULATOR = $emulator
 FLAGS = $cpu_flags
 # Contraction would change results.
 CFLAGS = $cflags -Werror -I. -Iedgekit -Iedgekit/include -Iedgekit/firmware
@@ -144,7 +145,7 @@ build/%.o: %.c
 \t$$(CC) $$(FLAGS) $$(CFLAGS) $$(OPTIMIZE) $$(LTO) -MMD -c $$< -o $$@
 
 run: firmware.elf
-\t$emulator firmware.elf
+\t$$(EMULATOR) firmware.elf
 
 size: firmware.elf application.elf
 \t$$(SIZE) -A firmware.elf application.elf
