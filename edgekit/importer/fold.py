@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -19,12 +18,10 @@ from onnx import TypeProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
 from edgekit.importer.check import MAX_TENSOR_ELEMENTS, MAX_TOTAL_ELEMENTS, element_count, opset_of
-from edgekit.importer.session import create_session
+from edgekit.importer.session import copy_without, create_session
 from edgekit.importer.windows import WINDOWED, explicit_window
 
 logger = logging.getLogger(__name__)
-
-M = TypeVar("M", onnx.ModelProto, onnx.GraphProto)
 
 RANDOM_OPS = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -46,19 +43,6 @@ def static_shape(tensor_type: TypeProto) -> tuple[int, ...] | None:
     if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
         return None
     return tuple(d.dim_value for d in tensor.shape.dim)
-
-
-def copy_without(message: M, fields: Collection[str]) -> M:
-    """A copy that lacks some fields. Deleted from a whole copy, they would still take their memory."""
-    result = type(message)()
-    for field, value in message.ListFields():
-        if field.name in fields:
-            continue
-        if isinstance(value, (bool, int, float, str, bytes)):
-            setattr(result, field.name, value)
-        else:
-            getattr(result, field.name).MergeFrom(value)
-    return result
 
 
 def fold(path: Path, model: onnx.ModelProto, blocked: Collection[int]) -> onnx.ModelProto:

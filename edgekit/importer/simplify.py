@@ -19,8 +19,8 @@ import onnxslim
 from onnx import helper
 
 from edgekit.errors import ModelError
-from edgekit.importer.fold import SHAPE_DATA_ELEMENTS, copy_without, fold, one_line, static_shape
-from edgekit.importer.session import create_session, shown
+from edgekit.importer.fold import SHAPE_DATA_ELEMENTS, fold, one_line, static_shape
+from edgekit.importer.session import copy_without, create_session, shown
 
 logger = logging.getLogger(__name__)
 
