@@ -84,8 +84,8 @@ def observe(
     taps = Taps(model, watch.sizes)
     total, done = data.samples * taps.passes, 0
     for index in range(taps.passes):
-        for batch in data.batches():
-            for source, array in taps.run(index, batch.inputs):
+        for batch, tensors in taps.stream(index, data.batches()):
+            for source, array in tensors:
                 watch.add(source, array, batch)
             done += batch.count
             if progress:
@@ -109,7 +109,7 @@ class Observations:
         for value in values:
             source = value.source or ""
             self.sizes[source] = math.prod(value.shape)
-            self.histograms[source] = Histogram()
+            self.histograms[source] = Histogram(samples)
             readers = [
                 (n.outputs[0], Patches(graph, n, samples, len(layers)))
                 for n in layers
@@ -120,16 +120,18 @@ class Observations:
 
     def add(self, source: str, array: np.ndarray, batch: Batch) -> None:
         """Counts one execution's tensor; samples that only fill up a fixed batch are left out."""
-        if not (np.isfinite(array.min(initial=0.0)) and np.isfinite(array.max(initial=0.0))):  # NaN spreads
+        real = np.asarray(real_part(array, batch.size, batch.count), np.float32)
+        extremes = float(real.min(initial=np.inf)), float(real.max(initial=-np.inf))
+        if real.size and not np.isfinite(extremes).all():  # NaN spreads
             raise ModelError(
                 f"tensor '{source}' of the float model overflows (NaN or Inf) on calibration samples "
                 f"{batch.first} to {batch.first + batch.count - 1}; check --input-mean/--input-std and the data"
             )
+        self.histograms[source].add(real, extremes)
         for value, readers in self._readers.get(source, ()):
             here = array if value.source_perm is None else array.transpose(value.source_perm)
             for _, patches in readers:
                 patches.add(here, batch.count)
-        self.histograms[source].add(np.asarray(real_part(array, batch.size, batch.count), np.float32))
 
     def rows(self) -> dict[str, np.ndarray]:
         """Output value of a layer -> rows of its input."""

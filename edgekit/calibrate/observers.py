@@ -15,8 +15,10 @@ from collections.abc import Callable
 import numpy as np
 
 BINS = 4096
-COUNTED = 2**16
-"""Values of one array that are counted, about; of a larger one, evenly spaced ones."""
+COUNTED, FEWEST_COUNTED = 2**16, 2**14
+"""Values of one array that are counted, about; of a larger one, evenly spaced ones. Fewer where many arrays follow."""
+ENOUGH = 2**20
+"""Values of a tensor, over all arrays."""
 LEVELS = 255
 """Steps of an 8-bit range."""
 
@@ -35,24 +37,26 @@ class Histogram:
         lo, hi: exact smallest and largest value, zeros included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: int = 1) -> None:
+        """`arrays`: how many will come, about."""
+        self._counted = max(min(ENOUGH // max(arrays, 1), COUNTED), FEWEST_COUNTED)
         self.counts = np.zeros(BINS, np.int64)
         self.start = 0.0
         self.width = 0.0
         self.lo = np.inf
         self.hi = -np.inf
 
-    def add(self, x: np.ndarray) -> None:
-        """Counts `x`, or COUNTED values of it; all are finite. The extremes are those of all."""
+    def add(self, x: np.ndarray, extremes: Range | None = None) -> None:
+        """Counts `x`, or part of it where it is large; all are finite. The extremes are those of all: given or looked for."""
         x = x.reshape(-1)
         if x.size == 0:
             return
-        lo, hi = float(x.min()), float(x.max())
+        lo, hi = extremes or (float(x.min()), float(x.max()))
         self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         self._cover(lo, hi)
-        x = x[:: _distance(x.size)]
+        x = x[:: _distance(x.size, self._counted)]
         index = ((x - np.float32(self.start)) * np.float32(1 / self.width)).astype(np.int32)
-        np.clip(index, 0, BINS - 1, out=index)  # float32 rounding at either end
+        np.minimum(np.maximum(index, 0, out=index), BINS - 1, out=index)  # float32 rounding at either end
         zeros = x.size - int(np.count_nonzero(x))
         self.counts += np.bincount(index, minlength=BINS)
         if zeros:
@@ -81,9 +85,9 @@ class Histogram:
         self.width *= 2
 
 
-def _distance(size: int) -> int:
+def _distance(size: int, counted: int) -> int:
     """Between counted values; has no divisor in common with any dimension, so that all columns and channels count."""
-    distance = max(size // COUNTED, 1)
+    distance = max(size // counted, 1)
     while math.gcd(distance, size) > 1:
         distance += 1
     return distance

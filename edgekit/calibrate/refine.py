@@ -21,6 +21,8 @@ _CANDIDATES = 9
 _MAX_ROWS, _MIN_ROWS = 512, 64
 _ROW_VALUES = 2**17
 """Inputs of one layer that are looked at: fewer rows where each is long."""
+_MAX_CHANNELS = 256
+"""Output channels of a group that are looked at."""
 _LEVELS = 255
 
 
@@ -44,6 +46,7 @@ def _best(
     for node in nodes:
         rows = grouped_rows(graph, node, _thinned(patches[node.outputs[0]]))
         weights = grouped_weights(graph, node)
+        weights = weights[:, :: -(-weights.shape[1] // _MAX_CHANNELS)]
         layers.append((rows, weights, _variance(rows, weights)))
     candidates = [
         (n0 + t * (w0 - n0), n1 + t * (w1 - n1))

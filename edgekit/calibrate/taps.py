@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from edgekit.data import Batch
 from edgekit.errors import ModelError, first_line
-from edgekit.importer.session import shown
+from edgekit.importer.session import Session, shown
 
 TAP_BYTES = 512 * 2**20
-"""Inner tensors of one execution that may be held at once; more are tapped in several passes."""
+"""Inner tensors that may be held at once; what one execution has more is tapped in several passes."""
+MAX_AT_ONCE = 8
+"""Executions that run at once: one thread that looks at the results keeps up with about as many."""
+
+Tensors = Iterator[tuple[str, np.ndarray]]
+"""Name and array of each tapped tensor of one execution."""
 
 
 class Taps:
@@ -28,39 +37,79 @@ class Taps:
         fed = {i.name for i in model.graph.input}
         self._inputs = [n for n in sizes if n in fed]
         self._groups = list(_chunks([n for n in sizes if n not in fed], sizes)) or [[]]
+        self._at_once = _at_once(max(sum(4 * sizes[n] for n in group) for group in self._groups))
         self._model = model
-        self._open: tuple[int, onnxruntime.InferenceSession] | None = None
+        self._open: tuple[int, Session] | None = None
 
     @property
     def passes(self) -> int:
         """How often the data has to be streamed."""
         return len(self._groups)
 
-    def run(self, index: int, inputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-        """Executes pass `index` on one batch; name and array of each of its tensors.
+    def run(self, index: int, inputs: dict[str, np.ndarray]) -> Tensors:
+        """Executes pass `index` on one batch.
 
         Raises:
             ModelError: ONNX Runtime refuses the model or fails on the batch.
         """
+        yield from self._named(index, inputs, self._execute(index, inputs))
+
+    def stream(self, index: int, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Tensors]]:
+        """`run` for each batch in their order. Where they fit TAP_BYTES, later ones are executed meanwhile.
+
+        Raises:
+            DataError, ModelError: from `batches`, and as `run` does.
+        """
+        if self._at_once == 1:
+            for batch in batches:
+                yield batch, self.run(index, batch.inputs)
+            return
+        self._session(index)  # by one thread
+        ahead: deque[tuple[Batch, Future[list[np.ndarray]]]] = deque()
+        pool = ThreadPoolExecutor(self._at_once)
+        try:
+            for batch in batches:
+                ahead.append((batch, pool.submit(self._execute, index, batch.inputs)))
+                if len(ahead) > self._at_once:
+                    yield self._next(index, ahead)
+            while ahead:
+                yield self._next(index, ahead)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _next(
+        self, index: int, ahead: deque[tuple[Batch, Future[list[np.ndarray]]]]
+    ) -> tuple[Batch, Tensors]:
+        batch, future = ahead.popleft()
+        return batch, self._named(index, batch.inputs, future.result())
+
+    def _named(self, index: int, inputs: dict[str, np.ndarray], arrays: list[np.ndarray]) -> Tensors:
         if index == 0:
             for name in self._inputs:
                 yield name, inputs[name]
-        group = self._groups[index]
-        if not group:
-            return
+        yield from zip(self._groups[index], arrays, strict=True)
+
+    def _execute(self, index: int, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        if not self._groups[index]:
+            return []
         session = self._session(index)
         try:
-            arrays = session.run(group, inputs)
+            return session.run(self._groups[index], inputs)
         except Exception as error:  # the runtime's exceptions share no base class
             raise ModelError(f"the float model fails in ONNX Runtime: {first_line(error)}") from error
-        yield from zip(group, arrays, strict=True)
 
-    def _session(self, index: int) -> onnxruntime.InferenceSession:
+    def _session(self, index: int) -> Session:
         if self._open is None or self._open[0] != index:
             self._open = None  # the memory of one session at a time
             with shown(self._model, self._groups[index]) as model:
-                self._open = index, _session(model)
+                self._open = index, _session(model, 1 if self._at_once > 1 else 0)
         return self._open[1]
+
+
+def _at_once(size: int) -> int:
+    """How many executions of `size` bytes may run at once, while one more is looked at."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(available, MAX_AT_ONCE, TAP_BYTES // max(size, 1) - 1), 1)
 
 
 def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
@@ -77,12 +126,14 @@ def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str
         yield group
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(model: onnx.ModelProto, threads: int) -> Session:
+    """A session whose executions have so many threads each; 0 for all there are."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads
     # Threads that wait for the next layer by spinning take the processor from the histograms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        return Session(model, options)
     except Exception as error:  # the runtime's exceptions share no base class
         raise ModelError(f"ONNX Runtime refuses the float model: {first_line(error)}") from error

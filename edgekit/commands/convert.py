@@ -154,6 +154,7 @@ def convert_preprocessed(
 ) -> Converted:
     """The pipeline itself; `options` are those of `quantize_model`."""
     from edgekit import importer
+    from edgekit.blas import one_thread
     from edgekit.format import writer
     from edgekit.format.summary import summarize
     from edgekit.plan import plan
@@ -164,14 +165,15 @@ def convert_preprocessed(
     imported = importer.load(source, input_shapes=shapes)
     report("importing", 1, 1)
     warnings = list(imported.warnings)
-    program = quantize_model(
-        imported,
-        calibration,
-        preprocessing=preprocessing,
-        warnings=warnings,
-        progress=lambda done, total: report("calibrating", done, total),
-        **options,
-    )
+    with one_thread():
+        program = quantize_model(
+            imported,
+            calibration,
+            preprocessing=preprocessing,
+            warnings=warnings,
+            progress=lambda done, total: report("calibrating", done, total),
+            **options,
+        )
     plan(program)
     written = writer.write(program, destination, strip_debug=strip, packing=packing)
     summary = summarize(written)

@@ -127,6 +127,12 @@ def _gap_bits(tiles: list[np.ndarray]) -> int:
     return min(range(1, MAX_GAP_BITS + 1), key=cost)
 
 
+def least_sparse_bytes(weights: np.ndarray) -> int:
+    """What `encode_sparse` cannot do without: a byte and a gap for each element that is not zero."""
+    values = int(np.count_nonzero(weights))
+    return values + values // 8
+
+
 def encode_sparse(
     weights: np.ndarray, tile_n: int | None = None, bits: int | None = None
 ) -> tuple[bytes, int, int]:

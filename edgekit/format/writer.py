@@ -243,9 +243,11 @@ class _Writer:
         if not all(isinstance(op, Accumulate) and op.inputs[0] != tensor.name for op in users):
             return Encoding.DENSE, dense, 0, 0
         depthwise = any(op.opcode == Opcode.DEPTHWISE_CONV2D for op in users)
-        if not depthwise or tensor.size <= packing.SPARSE_TILE_ELEMENTS:
+        most = self.packing.sparse_below * len(dense)
+        fits = not depthwise or tensor.size <= packing.SPARSE_TILE_ELEMENTS
+        if fits and packing.least_sparse_bytes(tensor.data) <= most:
             blob, tile_n, gap_bits = packing.encode_sparse(tensor.data)
-            if len(blob) <= self.packing.sparse_below * len(dense):
+            if len(blob) <= most:
                 self.features |= Feature.SPARSE_WEIGHTS
                 return Encoding.SPARSE, blob, tile_n, gap_bits
         grouped = any(isinstance(op, Conv2D) and op.groups > 1 for op in users)

@@ -171,8 +171,8 @@ def activation_scores(graph: ChannelGraph, data: Dataset) -> dict[int, float]:
     sums: dict[str, np.ndarray] = {}
     taps = Taps(graph.model, {name: int(np.prod(graph.shapes[name])) for name in read})
     for index in range(taps.passes):
-        for batch in data.batches():
-            for name, array in taps.run(index, batch.inputs):
+        for _, tensors in taps.stream(index, data.batches()):
+            for name, array in tensors:
                 axis = _axis(read[name])
                 others = tuple(a for a in range(array.ndim) if a != axis)
                 sums[name] = sums.get(name, 0.0) + np.abs(array.astype(np.float64)).sum(axis=others)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,8 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.format.schema import SCALE_MAX, SCALE_MIN
 from edgekit.program import Quant
-from edgekit.quantize.rounding import nearest
+from edgekit.quantize.rounding import Rounding, nearest
 from edgekit.quantize.scales import ACCUMULATOR_MAX, BIAS_MAX, W_MAX, distance
-
-Rounding = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _ROUNDS = 64
 """Bound on the search for scales; each round raises at least one of them."""

@@ -11,7 +11,7 @@ from edgekit.graph import Node
 from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul, MatMulTransposed
 from edgekit.quantize import scales
 from edgekit.quantize.lowering import Lowering, lowers
-from edgekit.quantize.rounding import OutputRounding, nearest
+from edgekit.quantize.rounding import OutputRounding, nearest, remembered
 from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 
 MAX_ROUNDING_DEPTH = 640
@@ -110,12 +110,14 @@ def quantize_layer(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> Q
     if patches is None or not len(patches):
         quantized = quantize_weights(node.name, flat, b, x, y)
     else:
-        rows = grouped_rows(low.graph, node, patches).astype(np.float64)
-        seen = scales.dequantize(scales.quantize(rows, x), x)
-        rounding = OutputRounding(seen) if _worth_rounding(low, flat) else nearest
+        rows = grouped_rows(low.graph, node, patches)
+        seen = scales.quantize(rows, x)
+        rounding = remembered(OutputRounding(seen) if _worth_rounding(low, flat) else nearest)
         quantized = quantize_weights(node.name, flat, b, x, y, rounding)
         if low.options.bias_correction:
-            b = b + _mean_error(flat, quantized, rows.mean(axis=1), seen.mean(axis=1))
+            mean = rows.mean(axis=1, dtype=np.float64)
+            seen_mean = scales.dequantize(seen.mean(axis=1, dtype=np.float64), x)
+            b = b + _mean_error(flat, quantized, mean, seen_mean)
             quantized = quantize_weights(node.name, flat, b, x, y, rounding)
     multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
     low.check_multipliers(node, multiplier, quantized.reach)
