@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.calibrate.observers import Range
 from edgekit.calibrate.patches import grouped_rows, grouped_weights
 from edgekit.graph import Graph, Node
+from edgekit.parallel import ahead, processors
 
 _CANDIDATES = 9
 _MAX_ROWS, _MIN_ROWS = 512, 64
@@ -34,9 +35,11 @@ def refine(
     for node in graph.nodes:
         if node.outputs[0] in patches and node.inputs[0] in narrow and len(patches[node.outputs[0]]) > 1:
             readers.setdefault(node.inputs[0], []).append(node)
-    return {
-        value: _best(graph, nodes, narrow[value], wide[value], patches) for value, nodes in readers.items()
-    }
+
+    def best(value: str) -> Range:
+        return _best(graph, readers[value], narrow[value], wide[value], patches)
+
+    return dict(ahead(best, readers, processors()))
 
 
 def _best(

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -15,6 +12,7 @@ import onnxruntime
 from edgekit.data import Batch
 from edgekit.errors import ModelError, first_line
 from edgekit.importer.session import Session, shown
+from edgekit.parallel import ahead, processors
 
 TAP_BYTES = 512 * 2**20
 """Inner tensors that may be held at once; what one execution has more is tapped in several passes."""
@@ -60,28 +58,14 @@ class Taps:
         Raises:
             DataError, ModelError: from `batches`, and as `run` does.
         """
-        if self._at_once == 1:
-            for batch in batches:
-                yield batch, self.run(index, batch.inputs)
-            return
-        self._session(index)  # by one thread
-        ahead: deque[tuple[Batch, Future[list[np.ndarray]]]] = deque()
-        pool = ThreadPoolExecutor(self._at_once)
-        try:
-            for batch in batches:
-                ahead.append((batch, pool.submit(self._execute, index, batch.inputs)))
-                if len(ahead) > self._at_once:
-                    yield self._next(index, ahead)
-            while ahead:
-                yield self._next(index, ahead)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        if self._groups[index]:
+            self._session(index)  # before threads ask for it
 
-    def _next(
-        self, index: int, ahead: deque[tuple[Batch, Future[list[np.ndarray]]]]
-    ) -> tuple[Batch, Tensors]:
-        batch, future = ahead.popleft()
-        return batch, self._named(index, batch.inputs, future.result())
+        def execute(batch: Batch) -> list[np.ndarray]:
+            return self._execute(index, batch.inputs)
+
+        for batch, arrays in ahead(execute, batches, self._at_once):
+            yield batch, self._named(index, batch.inputs, arrays)
 
     def _named(self, index: int, inputs: dict[str, np.ndarray], arrays: list[np.ndarray]) -> Tensors:
         if index == 0:
@@ -108,8 +92,7 @@ class Taps:
 
 def _at_once(size: int) -> int:
     """How many executions of `size` bytes may run at once, while one more is looked at."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(available, MAX_AT_ONCE, TAP_BYTES // max(size, 1) - 1), 1)
+    return max(min(processors(), MAX_AT_ONCE, TAP_BYTES // max(size, 1) - 1), 1)
 
 
 def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -21,6 +21,7 @@ from edgekit.graph import Graph, Node
 from edgekit.program import Op, Program, Quant, Tensor
 from edgekit.quantize import scales
 from edgekit.quantize.groups import Groups
+from edgekit.quantize.weights import QuantizedWeights
 
 Lower = Callable[["Lowering", Node], None]
 LOWERINGS: dict[str, Lower] = {}
@@ -70,6 +71,7 @@ class Lowering:
         program: under construction.
         quants: value name -> its quantization.
         patches: output value of a layer with weights -> a sample of what it reads.
+        layers: what was computed for a layer: (output value, quantization of input and output) -> its weights.
         done: ids of the nodes that ports have taken over.
         outputs: output name -> the value it reads and the order of its dimensions outside.
     """
@@ -84,6 +86,7 @@ class Lowering:
         self.graph, self.options, self.patches = graph, options, patches
         self.groups = Groups(graph)
         self.quants = _choose_quants(graph, self.groups, ranges)
+        self.layers: dict[tuple[str, Quant, Quant], QuantizedWeights] = {}
         self.warnings: list[str] = []
         self._reserved = {p.name for p in (*graph.inputs, *graph.outputs)}
         self._start()
@@ -103,9 +106,11 @@ class Lowering:
             ModelError: something cannot be quantized.
         """
         from edgekit.quantize import ports
+        from edgekit.quantize.lowerings.accumulate import quantize_layers
 
         for _ in range(_MAX_WALKS):
             self._start()
+            quantize_layers(self)
             ports.lower_inputs(self)
             ports.plan_outputs(self)
             for node in self.graph.nodes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.calibrate.patches import grouped_rows
+from edgekit.calibrate.patches import LAYERS, grouped_rows
 from edgekit.errors import ModelError
 from edgekit.graph import Node
-from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul, MatMulTransposed
+from edgekit.parallel import ahead, processors
+from edgekit.program import Conv2D, Dense, DepthwiseConv2D, MatMul, MatMulTransposed, Quant
 from edgekit.quantize import scales
 from edgekit.quantize.lowering import Lowering, lowers
 from edgekit.quantize.rounding import OutputRounding, nearest, remembered
@@ -16,6 +17,8 @@ from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 
 MAX_ROUNDING_DEPTH = 640
 """Inputs per output up to which weights are rounded with regard to outputs; the cost grows cubically."""
+_LAYERS_AT_ONCE = 4
+"""Each takes memory of several times its weights."""
 
 
 @lowers("Conv")
@@ -102,26 +105,49 @@ def matmul(low: Lowering, node: Node) -> None:
     low.emit(cls(node.name, inputs, [low.result(node)], *low.clamp(node, y)))
 
 
+def quantize_layers(low: Lowering) -> None:
+    """Quantizes the weights of all layers, several at once, ahead of the walk that asks for them."""
+
+    def quantize(node: Node) -> QuantizedWeights:
+        w, b = _weights(low, node)
+        if node.op == "DepthwiseConv":
+            w = np.moveaxis(w, -1, 0)
+        return _quantized(low, node, w, b)
+
+    missing = [n for n in low.graph.nodes if n.op in LAYERS and _key(low, n) not in low.layers]
+    for node, quantized in ahead(quantize, missing, min(processors(), _LAYERS_AT_ONCE)):
+        low.layers[_key(low, node)] = quantized
+
+
 def quantize_layer(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
     """Weights float[O, ...] and bias float[O] of a layer."""
+    quantized = low.layers.get(_key(low, node)) or _quantized(low, node, w, b)
+    x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
+    multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
+    low.check_multipliers(node, multiplier, quantized.reach)
+    return quantized
+
+
+def _key(low: Lowering, node: Node) -> tuple[str, Quant, Quant]:
+    return node.outputs[0], low.quant(node.inputs[0]), low.quant(node.outputs[0])
+
+
+def _quantized(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
     x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
     flat = np.asarray(w, np.float64).reshape(len(w), -1)
     patches = low.patches.get(node.outputs[0])
     if patches is None or not len(patches):
-        quantized = quantize_weights(node.name, flat, b, x, y)
-    else:
-        rows = grouped_rows(low.graph, node, patches)
-        seen = scales.quantize(rows, x)
-        rounding = remembered(OutputRounding(seen) if _worth_rounding(low, flat) else nearest)
-        quantized = quantize_weights(node.name, flat, b, x, y, rounding)
-        if low.options.bias_correction:
-            mean = rows.mean(axis=1, dtype=np.float64)
-            seen_mean = scales.dequantize(seen.mean(axis=1, dtype=np.float64), x)
-            b = b + _mean_error(flat, quantized, mean, seen_mean)
-            quantized = quantize_weights(node.name, flat, b, x, y, rounding)
-    multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
-    low.check_multipliers(node, multiplier, quantized.reach)
-    return quantized
+        return quantize_weights(node.name, flat, b, x, y)
+    rows = grouped_rows(low.graph, node, patches)
+    seen = scales.quantize(rows, x)
+    rounding = remembered(OutputRounding(seen) if _worth_rounding(low, flat) else nearest)
+    quantized = quantize_weights(node.name, flat, b, x, y, rounding)
+    if not low.options.bias_correction:
+        return quantized
+    mean = rows.mean(axis=1, dtype=np.float64)
+    seen_mean = scales.dequantize(seen.mean(axis=1, dtype=np.float64), x)
+    b = b + _mean_error(flat, quantized, mean, seen_mean)
+    return quantize_weights(node.name, flat, b, x, y, rounding)
 
 
 def _worth_rounding(low: Lowering, w: np.ndarray) -> bool:
