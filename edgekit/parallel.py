@@ -19,9 +19,10 @@ def processors() -> int:
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[tuple[T, R]]:
-    """Each item and what `function` makes of it, in order; `at_once` threads work on the next ones meanwhile.
+    """Each item and what `function` makes of it, in order, computed by `at_once` threads.
 
-    Holds no more than `at_once` results beside the one that is looked at. What `function` raises is raised in its turn.
+    While the caller looks at one result, there are at most `at_once` - 1 others, being computed or waiting. What
+    `function` raises is raised in its turn.
     """
     if at_once <= 1:
         for item in items:
@@ -37,7 +38,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], at_once: int) -> Itera
     try:
         for item in items:
             waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > at_once:
+            if len(waiting) == at_once:
                 yield oldest()
         while waiting:
             yield oldest()

@@ -15,7 +15,7 @@ from edgekit.graph import Graph, Node
 LAYERS = ("Conv", "DepthwiseConv", "Dense")
 LAYER_VALUES = 2**20
 """Values kept per layer at most."""
-_TOTAL_VALUES = 2**26
+_TOTAL_VALUES = 2**25
 _MAX_ROWS = 4096
 
 
@@ -41,7 +41,7 @@ class Patches:
         self._wanted = max(min(limit // max(size, 1), _MAX_ROWS), 1)
         self._samples = max(samples, 1)
         self._seen = 0
-        self._rows: list[np.ndarray] = []
+        self._rows = np.empty((self._wanted, *self._kernel, self._x_shape[-1]), np.float32)
         self._count = 0
         self._rng = np.random.default_rng(0)
 
@@ -54,20 +54,16 @@ class Patches:
         x = x.reshape(self._x_shape)
         real = count if len(x) >= count and self._node.op != "Dense" else None
         rows = self._dense(x, due) if self._node.op == "Dense" else self._windows(x[:real], due)
-        self._rows.append(rows)
+        self._rows[self._count : self._count + len(rows)] = rows
         self._count += len(rows)
 
     def rows(self) -> np.ndarray:
         """float32[R, KH, KW, C] or [R, K]"""
-        return (
-            np.concatenate(self._rows)
-            if self._rows
-            else np.zeros((0, *self._kernel, self._x_shape[-1]), np.float32)
-        )
+        return self._rows[: self._count]
 
     def _dense(self, x: np.ndarray, due: int) -> np.ndarray:
         flat = x.reshape(-1, x.shape[-1])
-        return flat[self._rng.permutation(len(flat))[:due]].astype(np.float32)
+        return flat[self._rng.permutation(len(flat))[:due]]
 
     def _windows(self, x: np.ndarray, due: int) -> np.ndarray:
         """Inputs under random output positions; zero outside of the image."""
@@ -83,7 +79,7 @@ class Patches:
         taken = x[
             image[:, None, None], rows.clip(0, height - 1)[:, :, None], cols.clip(0, width - 1)[:, None, :]
         ]
-        return np.where(inside[..., None], taken, 0).astype(np.float32)
+        return np.where(inside[..., None], taken, 0)
 
 
 def grouped_rows(graph: Graph, node: Node, rows: np.ndarray) -> np.ndarray:

@@ -71,7 +71,9 @@ class Taps:
         if index == 0:
             for name in self._inputs:
                 yield name, inputs[name]
-        yield from zip(self._groups[index], arrays, strict=True)
+        arrays.reverse()
+        for name in self._groups[index]:
+            yield name, arrays.pop()  # the memory of what was looked at is free for the next execution
 
     def _execute(self, index: int, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         if not self._groups[index]:
@@ -91,8 +93,8 @@ class Taps:
 
 
 def _at_once(size: int) -> int:
-    """How many executions of `size` bytes may run at once, while one more is looked at."""
-    return max(min(processors(), MAX_AT_ONCE, TAP_BYTES // max(size, 1) - 1), 1)
+    """How many executions with `size` bytes of inner tensors may run at once."""
+    return max(min(processors(), MAX_AT_ONCE, TAP_BYTES // max(size, 1)), 1)
 
 
 def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
@@ -114,6 +116,7 @@ def _session(model: onnx.ModelProto, threads: int) -> Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # one block for all tensors of a run, beside the blocks of the first run
     # Threads that wait for the next layer by spinning take the processor from the histograms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -157,12 +157,14 @@ def convert_preprocessed(
     from edgekit.blas import one_thread
     from edgekit.format import writer
     from edgekit.format.summary import summarize
+    from edgekit.memory import give_back
     from edgekit.plan import plan
     from edgekit.quantize import quantize_model
 
     packing = _packing(target)
     report("importing", 0, 0)
     imported = importer.load(source, input_shapes=shapes)
+    give_back()
     report("importing", 1, 1)
     warnings = list(imported.warnings)
     with one_thread():
@@ -174,6 +176,7 @@ def convert_preprocessed(
             progress=lambda done, total: report("calibrating", done, total),
             **options,
         )
+    give_back()
     plan(program)
     written = writer.write(program, destination, strip_debug=strip, packing=packing)
     summary = summarize(written)
