@@ -18,6 +18,8 @@ from edgekit.calibrate.taps import Taps
 from edgekit.data import Batch, Dataset, real_part
 from edgekit.errors import DataError, ModelError
 from edgekit.graph import Graph, Value
+from edgekit.importer.session import FloatModel
+from edgekit.memory import give_back
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) while data streams."""
@@ -41,7 +43,7 @@ class Calibration:
 
 def calibrate(
     graph: Graph,
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | FloatModel,
     data: Dataset,
     method: str = "auto",
     progress: Progress | None = None,
@@ -61,6 +63,7 @@ def calibrate(
     if method not in METHODS:
         raise DataError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     watch = observe(graph, model, data, progress)
+    give_back()  # the session's
     patches = watch.rows()
     ranges = _ranges(graph, watch, METHODS[method])
     if method == "auto":
@@ -77,7 +80,7 @@ def _ranges(graph: Graph, watch: Observations, choose: Callable[[Histogram], Ran
 
 
 def observe(
-    graph: Graph, model: onnx.ModelProto, data: Dataset, progress: Progress | None = None
+    graph: Graph, model: onnx.ModelProto | FloatModel, data: Dataset, progress: Progress | None = None
 ) -> Observations:
     """Streams `data` once per pass of the taps and watches every value that has a source."""
     watch = Observations(graph, sourced(graph), data.samples)

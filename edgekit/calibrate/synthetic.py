@@ -19,6 +19,7 @@ from edgekit.calibrate.observers import Range, minmax
 from edgekit.calibrate.patches import LAYERS, grouped_weights
 from edgekit.data import Dataset, InputSpec, Preprocessing, open_data
 from edgekit.graph import Graph, Node
+from edgekit.importer.session import FloatModel
 
 SAMPLES = 32
 _PATCH = 8
@@ -32,7 +33,7 @@ _SIGMAS = 6.0
 
 def calibrate_without_data(
     graph: Graph,
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | FloatModel,
     specs: Sequence[InputSpec],
     preprocessing: Preprocessing | None = None,
     *,

@@ -11,7 +11,8 @@ import onnxruntime
 
 from edgekit.data import Batch
 from edgekit.errors import ModelError, first_line
-from edgekit.importer.session import Session, shown
+from edgekit.importer.session import FloatModel, Session
+from edgekit.memory import give_back
 from edgekit.parallel import ahead, processors
 
 TAP_BYTES = 512 * 2**20
@@ -31,12 +32,12 @@ class Taps:
         sizes: ONNX tensors to show, model inputs included -> number of elements, to bound memory.
     """
 
-    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
-        fed = {i.name for i in model.graph.input}
+    def __init__(self, model: onnx.ModelProto | FloatModel, sizes: Mapping[str, int]) -> None:
+        self._model = FloatModel.of(model)
+        fed = {i.name for i in self._model.light.graph.input}
         self._inputs = [n for n in sizes if n in fed]
         self._groups = list(_chunks([n for n in sizes if n not in fed], sizes)) or [[]]
         self._at_once = _at_once(max(sum(4 * sizes[n] for n in group) for group in self._groups))
-        self._model = model
         self._open: tuple[int, Session] | None = None
 
     @property
@@ -87,8 +88,9 @@ class Taps:
     def _session(self, index: int) -> Session:
         if self._open is None or self._open[0] != index:
             self._open = None  # the memory of one session at a time
-            with shown(self._model, self._groups[index]) as model:
-                self._open = index, _session(model, 1 if self._at_once > 1 else 0)
+            threads = 1 if self._at_once > 1 else 0
+            self._open = index, _session(self._model, self._groups[index], threads)
+            give_back()  # what preparing it took, before executions take theirs
         return self._open[1]
 
 
@@ -111,7 +113,7 @@ def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str
         yield group
 
 
-def _session(model: onnx.ModelProto, threads: int) -> Session:
+def _session(model: FloatModel, outputs: Sequence[str], threads: int) -> Session:
     """A session whose executions have so many threads each; 0 for all there are."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -120,6 +122,6 @@ def _session(model: onnx.ModelProto, threads: int) -> Session:
     # Threads that wait for the next layer by spinning take the processor from the histograms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return Session(model, options)
+        return model.session(options, outputs)
     except Exception as error:  # the runtime's exceptions share no base class
         raise ModelError(f"ONNX Runtime refuses the float model: {first_line(error)}") from error

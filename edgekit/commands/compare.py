@@ -114,7 +114,7 @@ def compare(
     outputs = [port.name for port in graph.outputs]
     sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
     sizes |= dict.fromkeys(outputs, 1)
-    taps = Taps(imported.model, sizes)
+    taps = Taps(imported.float_model, sizes)
     known = {name: _for_onnx(recorded[name], orders[name]) for name in recorded}
     dataset = open_data(data, input_specs(graph), given, samples, known)
     layers = {tensor.name: _Noise() for *_, tensor in pairs}

@@ -99,7 +99,7 @@ def prune_into(
         raise InputError("nothing to prune: give --structured R or --sparsity R")
     progress("pruning", 0, 0)
     imported = importer.load(model, input_shapes=input_shapes)
-    smaller = imported.model
+    smaller = original = imported.model
     if structured is not None:
         samples = None if calibration is None else open_data(calibration, input_specs(imported.graph), preprocessing)
         try:
@@ -108,7 +108,7 @@ def prune_into(
             raise ModelError(f"{model}: {error}") from None
     if sparsity is not None:
         smaller = prune_sparsity(smaller, sparsity)
-    write_atomically(before, imported.model.SerializeToString())
+    write_atomically(before, original.SerializeToString())
     write_atomically(after, smaller.SerializeToString())
     progress("pruning", 1, 1)
     return imported.warnings

@@ -18,6 +18,7 @@ from edgekit.importer.context import Context, OnnxNode
 from edgekit.importer.handlers.norm import give_layer_norm
 from edgekit.importer.patterns import LayerNormPattern, layer_norms
 from edgekit.importer.registry import HANDLERS, Unsupported, opset_range
+from edgekit.importer.session import FloatModel
 from edgekit.importer.simplify import tensor_shapes
 
 CONTROL_FLOW = frozenset(("If", "Loop", "Scan", "SequenceMap"))
@@ -74,7 +75,7 @@ def _blocks(node: onnx.NodeProto, opset: int) -> bool:
     return bool(schema.deprecated) or not all(any(t.startswith("tensor") for t in f.types) for f in formals)
 
 
-def build(path: Path, model: onnx.ModelProto) -> Graph:
+def build(path: Path, model: FloatModel) -> Graph:
     """Makes the graph of `model`.
 
     Raises:
@@ -84,9 +85,9 @@ def build(path: Path, model: onnx.ModelProto) -> Graph:
 
 
 class _Builder:
-    def __init__(self, path: Path, model: onnx.ModelProto) -> None:
+    def __init__(self, path: Path, float_model: FloatModel) -> None:
         self.path = path
-        self.model = model
+        self.model = model = float_model.light
         self.opset = opset_of(model)
         graph = model.graph
         self.shapes = tensor_shapes(model)
@@ -94,7 +95,10 @@ class _Builder:
             v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)
         }
         self.constants: dict[str, np.ndarray] = {
-            t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer
+            t.name: float_model.weights[t.name]
+            if t.name in float_model.weights
+            else onnx.numpy_helper.to_array(t)
+            for t in graph.initializer
         }
         self.ctx = Context(path.stem, self.opset, self.shapes, self.constants)
         self.problems: list[str] = []

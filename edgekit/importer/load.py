@@ -14,6 +14,7 @@ from edgekit.graph import Graph
 from edgekit.importer.build import blocking_nodes, build
 from edgekit.importer.check import read
 from edgekit.importer.ports import lower_opset, pin_inputs, to_float32
+from edgekit.importer.session import FloatModel
 from edgekit.importer.simplify import check_executes, simplify
 
 
@@ -22,16 +23,21 @@ class ImportedModel:
     """An ONNX model in both forms.
 
     Attributes:
-        model: checked, simplified, all shapes static, float32; ONNX Runtime executes it, and its tensor
+        float_model: checked, simplified, all shapes static, float32; ONNX Runtime executes it, and its tensor
             names are those that `Value.source` refers to.
         graph: the same computation in canonical operators.
         warnings: what the user should know, one line each.
     """
 
     path: Path
-    model: onnx.ModelProto
+    float_model: FloatModel
     graph: Graph
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """`float_model` as one message, a copy."""
+        return self.float_model.whole()
 
 
 def load(
@@ -54,6 +60,8 @@ def load(
     to_float32(path, model, warnings)
     pin_inputs(path, model.graph, input_shapes or {}, warnings)
     model = simplify(path, model, blocking_nodes(model))
-    graph = build(path, model)
-    check_executes(path, model)
-    return ImportedModel(path, model, graph, warnings)
+    float_model = FloatModel(model)
+    del model  # the weights are held once
+    graph = build(path, float_model)
+    check_executes(path, float_model)
+    return ImportedModel(path, float_model, graph, warnings)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
@@ -24,22 +25,59 @@ _LENT_ELEMENTS = 1024
 
 
 class Session(onnxruntime.InferenceSession):
-    """A session on the processor that reads the large weights of `model` where they are.
+    """A session on the processor that reads large weights where they are, and keeps them there.
 
     Serialized with the model they would be held three times until the session is ready.
     """
 
-    def __init__(self, model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> None:
+    def __init__(
+        self, light: bytes, weights: Mapping[str, np.ndarray], options: onnxruntime.SessionOptions
+    ) -> None:
+        self._weights = [onnxruntime.OrtValue.ortvalue_from_numpy(data) for data in weights.values()]
+        if weights:
+            options.add_external_initializers(list(weights), self._weights)
+        super().__init__(light, options, providers=["CPUExecutionProvider"])
+
+
+class FloatModel:
+    """An ONNX model with its large float32 weights beside it, as arrays that a graph and sessions can share.
+
+    Attributes:
+        light: the model, which only names those weights; as an initializer with external data.
+        weights: name -> float32, not to be written to.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
         large = [t for t in model.graph.initializer if _is_lent(t)]
-        # ONNX Runtime does not own what it is lent: the session keeps it.
-        self._weights = [onnxruntime.OrtValue.ortvalue_from_numpy(numpy_helper.to_array(t)) for t in large]
-        if large:
-            options.add_external_initializers([t.name for t in large], self._weights)
-            model = _with_external(model)
-        super().__init__(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self.light = _with_external(model) if large else model
+        self.weights = {t.name: numpy_helper.to_array(t) for t in large}
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto | FloatModel) -> FloatModel:
+        """`model` in this form."""
+        return model if isinstance(model, FloatModel) else cls(model)
+
+    def whole(self) -> onnx.ModelProto:
+        """A copy with all weights inside."""
+        model = copy_without(self.light, ("graph",))
+        model.graph.MergeFrom(copy_without(self.light.graph, ("initializer",)))
+        model.graph.initializer.extend(
+            numpy_helper.from_array(self.weights[t.name], t.name) if t.name in self.weights else t
+            for t in self.light.graph.initializer
+        )
+        return model
+
+    def session(
+        self, options: onnxruntime.SessionOptions, outputs: Iterable[str] | None = None
+    ) -> Session:
+        """A session that shows these tensors, or the model's own outputs."""
+        if outputs is None:
+            return Session(self.light.SerializeToString(), self.weights, options)
+        with shown(self.light, outputs) as light:
+            return Session(light.SerializeToString(), self.weights, options)
 
 
-def create_session(model: onnx.ModelProto) -> Session:
+def create_session(model: onnx.ModelProto | FloatModel, outputs: Iterable[str] | None = None) -> Session:
     """A quiet single-threaded session that runs once: nothing is prepared to make it faster."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -47,7 +85,7 @@ def create_session(model: onnx.ModelProto) -> Session:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")
-    return Session(model, options)
+    return FloatModel.of(model).session(options, outputs)
 
 
 def copy_without(message: M, fields: Collection[str]) -> M:

@@ -20,7 +20,7 @@ from onnx import helper
 
 from edgekit.errors import ModelError
 from edgekit.importer.fold import SHAPE_DATA_ELEMENTS, fold, one_line, static_shape
-from edgekit.importer.session import copy_without, create_session, shown
+from edgekit.importer.session import FloatModel, copy_without, create_session
 
 logger = logging.getLogger(__name__)
 
@@ -125,20 +125,19 @@ def _random_feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     }
 
 
-def check_executes(path: Path, model: onnx.ModelProto) -> None:
+def check_executes(path: Path, model: FloatModel) -> None:
     """Runs the model once with every tensor shown: ONNX Runtime takes it and agrees on all shapes.
 
     Raises:
         ModelError: it does not, so that neither calibration nor a comparison would be possible.
     """
-    names = [o for n in model.graph.node for o in n.output if o]
+    names = [o for n in model.light.graph.node for o in n.output if o]
     try:
-        with shown(model, names):
-            session = create_session(model)
-        results = session.run(None, _random_feeds(model))
+        session = create_session(model, names)
+        results = session.run(None, _random_feeds(model.light))
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot execute the model: {one_line(error)}") from None
-    shapes = tensor_shapes(model)
+    shapes = tensor_shapes(model.light)
     for output, result in zip(session.get_outputs(), results, strict=True):
         if result.shape != shapes[output.name]:
             raise ModelError(

@@ -67,10 +67,10 @@ def quantize_model(
         dataset = open_data(calibration, specs, preprocessing, samples)
     raw_dtypes = _raw_dtypes(graph, preprocessing, dataset if isinstance(dataset, Dataset) else None)
     if isinstance(dataset, Dataset):
-        learned = calibrate(graph, imported.model, dataset, method, progress)
+        learned = calibrate(graph, imported.float_model, dataset, method, progress)
     else:
         learned = calibrate_without_data(
-            graph, imported.model, specs, preprocessing, seed=seed, warnings=notes, progress=progress
+            graph, imported.float_model, specs, preprocessing, seed=seed, warnings=notes, progress=progress
         )
     options = Options(io, io_layout, preprocessing, raw_dtypes, bias_correction, output_rounding)
     return quantize(graph, learned, options, notes)

@@ -20,6 +20,13 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], density: float) ->
     return np.where(rng.random(shape) < density, data, 0).astype(np.int8)
 
 
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sparse_takes_no_less_than_foretold(shape: tuple[int, ...], density: float, rng: np.random.Generator) -> None:
+    w = weights(rng, shape, density)
+    assert packing.least_sparse_bytes(w) <= len(packing.encode_sparse(w)[0])
+
+
 @pytest.mark.parametrize("tile", [(1, 1), (2, 4), (8, 1), (16, 4), (64, 16)])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_interleaved_comes_back(shape: tuple[int, ...], tile: tuple[int, int], rng: np.random.Generator) -> None:

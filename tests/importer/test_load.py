@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.importer import load, ports, simplify
 from edgekit.importer.check import MAX_OPSET
-from edgekit.importer.session import create_session
+from edgekit.importer.session import FloatModel, create_session
 from edgekit.importer.support import DOCUMENT, table
 from tests.importer.tapped import compare, feeds_of, import_model, model, node, ops, run_tapped
 from tests.onnx_runtime import need_opset
@@ -331,3 +332,28 @@ def test_tensor_names_survive(shared: Path) -> None:
     sources = {v.source for v in imported.graph.values.values() if v.source is not None}
     assert names <= sources
     assert set(run_tapped(imported.model, feeds_of(imported, 0))) >= names
+
+
+def test_large_weights_are_held_beside_the_model(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A session has them even when the model is gone, and the whole model is what it was."""
+    w = rng.standard_normal((40, 50)).astype(np.float32)
+    b = rng.standard_normal(50).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"]), helper.make_node("Relu", ["y"], ["z"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 40])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 50])],
+        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    float_model = FloatModel(model)
+    assert list(float_model.weights) == ["w"]
+    assert len(float_model.light.SerializeToString()) < w.nbytes / 10
+    assert float_model.whole() == model
+    session = create_session(float_model, ["y"])
+    assert [p.name for p in float_model.light.graph.output] == ["z"]
+    del float_model, model, graph
+    gc.collect()
+    x = rng.standard_normal((1, 40)).astype(np.float32)
+    (y,) = session.run(None, {"x": x})
+    np.testing.assert_allclose(y, x @ w + b, rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.calibrate import METHODS, calibrate, calibrate_without_data, taps
 from edgekit.calibrate.bounds import propagate
-from edgekit.calibrate.observers import BINS, COUNTED, Histogram, mse, percentile
+from edgekit.calibrate.observers import BINS, COUNTED, ENOUGH, FEWEST_COUNTED, Histogram, mse, percentile
 from edgekit.data import InputSpec, Preprocessing, open_data
 from edgekit.errors import DataError, ModelError
+from edgekit.format import writer
 from edgekit.importer import ImportedModel, load
 from edgekit.passes.pipeline import optimize
+from edgekit.plan import plan
 from edgekit.quantize import input_specs, quantize_model
 from edgekit.quantize.scales import dequantize, quant_from_range, quantize
 from tests.quantize.nets import Net
@@ -165,6 +168,35 @@ def test_chunked_taps_give_the_same(
     assert calls[-1][0] == calls[-1][1] > 5  # several passes over five samples
     for name, rows in whole.patches.items():
         np.testing.assert_array_equal(chunked.patches[name], rows)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_number_of_processors_changes_nothing(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    x = rng.standard_normal((11, 3, 8, 8)).astype(np.float32)
+    files = []
+    for processors in (1, 2, 5):
+        for module in ("calibrate.taps", "calibrate.refine", "quantize.lowerings.accumulate"):
+            monkeypatch.setattr(sys.modules[f"edgekit.{module}"], "processors", lambda n=processors: n)
+        imported = conv_model(tmp_path, np.random.default_rng(0), batch)
+        program = quantize_model(imported, x)
+        plan(program)
+        files.append(writer.write(program))
+    assert files[1] == files[0] and files[2] == files[0]
+
+
+def test_more_samples_share_what_is_counted(rng: np.random.Generator) -> None:
+    x = rng.uniform(1, 2, 10 * COUNTED).astype(np.float32)
+    counts = []
+    for arrays in (1, 40, 10**6):
+        h = Histogram(arrays)
+        h.add(x)
+        assert (h.lo, h.hi) == (float(x.min()), float(x.max()))
+        counts.append(int(h.counts.sum()))
+    assert COUNTED / 2 < counts[0] < 2 * COUNTED
+    assert ENOUGH / 2 < 40 * counts[1] < 2 * ENOUGH
+    assert FEWEST_COUNTED / 2 < counts[2] < 2 * FEWEST_COUNTED
 
 
 def test_samples_that_fill_up_a_fixed_batch_do_not_count(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ from edgekit.errors import ModelError
 from edgekit.format.schema import SCALE_MAX, SCALE_MIN
 from edgekit.program import Accumulate, Program, Quant, multiplier
 from edgekit.quantize import quantize, scales
-from edgekit.quantize.rounding import OutputRounding, nearest
+from edgekit.quantize.rounding import OutputRounding, _covariance, nearest, remembered
 from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 from tests.quantize.nets import Net, exact_input
 
@@ -209,10 +209,16 @@ def test_matmul_too_deep_is_refused() -> None:
 # ---- Rounding ----------------------------------------------------------------------------------
 
 
+def observed(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """int8[G, R, K] inputs that share much of what they are."""
+    groups, rows, _ = shape
+    common = rng.standard_normal((groups, rows, 1))
+    return np.clip(np.rint(30 * (common + 0.2 * rng.standard_normal(shape))), -128, 127).astype(np.int8)
+
+
 @pytest.mark.parametrize("k", [20, 70, 150])
 def test_output_rounding_beats_nearest_on_correlated_inputs(rng: np.random.Generator, k: int) -> None:
-    common = rng.standard_normal((400, 1))
-    inputs = (common + 0.2 * rng.standard_normal((400, k)))[None]
+    inputs = observed(rng, 1, 400, k)
     w = rng.standard_normal((6, k))
     scale = np.abs(w).max(1, keepdims=True) / 127
     errors = []
@@ -220,13 +226,55 @@ def test_output_rounding_beats_nearest_on_correlated_inputs(rng: np.random.Gener
         q = rounding(w, scale)
         np.testing.assert_array_equal(q, np.rint(q))
         assert np.abs(q).max() <= 127
-        outputs = inputs[0] @ (q * scale - w).T
+        outputs = inputs[0].astype(np.float64) @ (q * scale - w).T
         errors.append(outputs.var(axis=0).sum())
     assert errors[1] < errors[0]
 
 
+def test_each_weight_is_the_best_that_those_before_leave(rng: np.random.Generator) -> None:
+    """Against the definition: the weights that follow are free, and each in turn is rounded at the joint optimum."""
+    k = 70
+    inputs = observed(rng, 1, 500, k)
+    w = rng.standard_normal((3, k))
+    scale = np.abs(w).max(1, keepdims=True) / 127
+    q = OutputRounding(inputs)(w, scale)
+    h = np.cov(inputs[0].astype(np.float64), rowvar=False, bias=True)
+    variance = h.diagonal().copy()
+    h[np.arange(k), np.arange(k)] += 0.01 * variance.mean()
+    order = np.argsort(-variance, kind="stable")
+    for i in range(k):
+        done, free = order[:i], order[i:]
+        errors = (w - q * scale)[:, done]
+        ideal = w[:, free] + np.linalg.solve(h[np.ix_(free, free)], h[np.ix_(free, done)] @ errors.T).T
+        steps = np.clip(ideal[:, 0] / scale[:, 0], -127, 127)
+        assert np.all(np.abs(q[:, order[i]] - steps) <= 0.5 + 1e-6)
+
+
+def test_the_covariance_is_exact(rng: np.random.Generator) -> None:
+    inputs = rng.integers(-128, 128, (2, 2500, 5), dtype=np.int8)
+    inputs[:, :, 1] = -128
+    wide = inputs.astype(object)
+    for g in range(2):
+        sums = wide[g].sum(axis=0)
+        exact = (2500 * wide[g].T @ wide[g] - np.outer(sums, sums)).astype(np.float64) / 2500**2
+        np.testing.assert_array_equal(_covariance(inputs)[g], exact)
+
+
+def test_a_layer_is_rounded_once_for_a_scale(rng: np.random.Generator) -> None:
+    scales_seen: list[np.ndarray] = []
+
+    def count(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        scales_seen.append(scale)
+        return nearest(w, scale)
+
+    rounding, w, scale = remembered(count), rng.standard_normal((4, 9)), np.full((4, 1), 0.01)
+    np.testing.assert_array_equal(rounding(w, scale), rounding(w, scale.copy()))
+    np.testing.assert_array_equal(rounding(w, 2 * scale), nearest(w, 2 * scale))
+    assert len(scales_seen) == 2
+
+
 def test_output_rounding_keeps_zeros(rng: np.random.Generator) -> None:
-    inputs = rng.standard_normal((1, 300, 1)) + 0.1 * rng.standard_normal((1, 300, 90))
+    inputs = observed(rng, 1, 300, 90)
     w = rng.standard_normal((5, 90)) * (rng.random((5, 90)) < 0.2)
     q = OutputRounding(inputs)(w, np.full((5, 1), 0.02))
     assert not q[w == 0].any()
@@ -234,7 +282,7 @@ def test_output_rounding_keeps_zeros(rng: np.random.Generator) -> None:
 
 
 def test_output_rounding_of_groups_is_that_of_each(rng: np.random.Generator) -> None:
-    inputs = rng.standard_normal((3, 200, 9)) @ rng.standard_normal((9, 9))
+    inputs = observed(rng, 3, 200, 9)
     w = rng.standard_normal((6, 9))
     scale = np.abs(w).max(1, keepdims=True) / 127
     together = OutputRounding(inputs)(w, scale)
@@ -246,7 +294,7 @@ def test_output_rounding_of_groups_is_that_of_each(rng: np.random.Generator) -> 
 def test_inputs_that_never_vary_round_to_nearest(rng: np.random.Generator) -> None:
     w = rng.standard_normal((4, 9))
     scale = np.abs(w).max(1, keepdims=True) / 127
-    np.testing.assert_array_equal(OutputRounding(np.ones((1, 50, 9)))(w, scale), nearest(w, scale))
+    np.testing.assert_array_equal(OutputRounding(np.full((1, 50, 9), 77, np.int8))(w, scale), nearest(w, scale))
 
 
 def test_bias_correction_removes_the_mean_error(rng: np.random.Generator) -> None:
