@@ -44,6 +44,7 @@ class Mutant:
 
 NEON = ("aarch64", "arm")
 A64 = ("aarch64",)
+M4 = ("cortex-m4",)
 M55 = ("cortex-m55",)
 MUTANTS = [
     Mutant("maximum of whole blocks", "arm/softmax_neon.c", "    for (int32_t i = BLOCK; i < count; i += BLOCK)\n        greatest",
@@ -79,6 +80,10 @@ MUTANTS = [
            "vld1q_s8(b + (k + i) * (ptrdiff_t)p->n)", A64),
     Mutant("read behind a", "aarch64/matmul_dotprod.c", "k >= BLOCK ? a[i] : block->tail[i]", "a[i]", A64),
     Mutant("first panel always", "aarch64/matmul_dotprod.c", "first = to->first + n;", "first = n;", A64),
+    Mutant("rows filled up with zeros", "cortexm/matmul_dsp.c", "load_some(a + k, p->k - k, filler)", "load_some(a + k, p->k - k, 0)", M4),
+    Mutant("column that does not exist", "cortexm/matmul_dsp.c", "ek_min(n + 1, columns->count - 1)", "n + 1", M4),
+    Mutant("dropped step", "cortexm/matmul_dsp.c", "    if (depth % STEP != 0)\n", "    if (depth % STEP > 1)\n", M4),
+    Mutant("row that does not exist", "cortexm/matmul_dsp.c", "        if (rows > 1) {\n", "        if (rows > 0) {\n", M4),
     Mutant("maximum of zero or more", "cortexm/softmax_mve.c", '"    mvn r4, #127\\n"', '"    movs r4, #0\\n"', M55),
     Mutant("truncation", "cortexm/softmax_mve.c", "vcvtn.s32.f32", "vcvt.s32.f32", M55),
     Mutant("signed table", "cortexm/softmax_mve.c", "    vldrw.u32 q1, [r3, q0, uxtw #2]\\n",
