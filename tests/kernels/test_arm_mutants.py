@@ -100,6 +100,22 @@ MUTANTS = [
     Mutant("columns behind whole blocks", "cortexm/matmul_mve.c", "columns->columns % COLUMNS != 0)", "columns->columns % COLUMNS > 1)", M55),
     Mutant("transposed as it lies", "cortexm/matmul_mve.c", "if (!p->b_transposed || columns < COLUMNS)", "if (columns < COLUMNS)", M55),
     Mutant("second row always", "cortexm/matmul_mve.c", "            if (i + 1 < rows)\n", "            if (i < rows)\n", M55),
+    Mutant("second pixel's columns", "cortexm/conv2d_paired_dsp.c", "last_tap = step + (p->kernel_w", "last_tap = (p->kernel_w", M4),
+    Mutant("rows below the input", "cortexm/conv2d_paired_dsp.c", "if (h >= 0 && h < p->in.h) {", "if (h >= 0) {", M4),
+    Mutant("lines outside are zero", "cortexm/conv2d_paired_dsp.c", "*x++ = zero;", "*x++ = 0;", M4),
+    Mutant("short lines without their end", "cortexm/conv2d_paired_dsp.c", "third = line - 4,", "third = line < 8 ? 0 : line - 4,", M4),
+    Mutant("windows in place in the padding", "cortexm/conv2d_paired_dsp.c", """ && is_inside(p, -p->pad_top, -p->pad_left)
+        && is_inside(p, (p->out.h - 1) * p->stride_h - p->pad_top,
+                     (p->out.w - 1) * p->stride_w - p->pad_left);""", ";", M4),
+    Mutant("whole tiles behind the row", "cortexm/conv2d_paired_dsp.c", "ek_min(most, col_end - col)", "most", M4),
+    Mutant("unsigned odd channels", "cortexm/conv2d_paired_dsp.c", 'asr #8\\n"', 'lsr #8\\n"', M4),
+    Mutant("clamp of the type only", "cortexm/conv2d_paired_dsp.c", "if (!ek_dsp_is_whole(&r->win->p->clamp))", "if (0)", M4),
+    Mutant("single output as two", "cortexm/depthwise_dsp.c", '"    vmov s5, r8\\n"', '""', M4),
+    Mutant("position behind the line", "cortexm/depthwise_dsp.c", "at >= 0 && at < along->in;", "at >= 0 && at <= along->in;", M4),
+    Mutant("line below the input", "cortexm/depthwise_dsp.c", "v < part->lines; v++)", "v < part->lines - 1; v++)", M4),
+    Mutant("products beyond 16 bits", "cortexm/depthwise_dsp.c", "< 32000.0f", "< 1e30f", M4),
+    Mutant("truncation", "cortexm/depthwise_dsp.c", "vcvtr.s32.f32 s1, s1", "vcvt.s32.f32 s1, s1", M4),
+    Mutant("columns of the whole image", "cortexm/depthwise_dsp.c", ".plane = l->columns * column,", ".plane = columns_of(&l->along, count) * column,", M4),
 ]  # fmt: skip
 RUNS = [(mutant, target) for mutant in MUTANTS for target in mutant.targets]
 
