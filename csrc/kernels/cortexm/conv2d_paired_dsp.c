@@ -329,29 +329,38 @@ static windows windows_of(const ek_conv_params *p)
 static inline void copy(int8_t *to, const int8_t *from, int32_t count)
 {
     for (; count > 4; count -= 4, to += 4, from += 4)
-        memcpy(to, from, 4);
+        ek_dsp_store(to, ek_dsp_load(from));
     if (count == 4)
-        memcpy(to, from, 4);
+        ek_dsp_store(to, ek_dsp_load(from));
     else
         for (; count > 0; count--)
             *to++ = *from++;
 }
 
-/* A window inside the input, of lines of 4 to SHORT_LINE values: each is three words, which may
- * overlap. */
-static void gather_short_lines(const ek_conv_params *p, int32_t line, const int8_t *from,
-                               int8_t *to)
-{
-    const ptrdiff_t next = (ptrdiff_t)p->dilation_h * p->in.h_stride;
-    const int32_t third = line - 4, second = ek_min(4, third);
-    for (int32_t kh = p->kernel_h; kh > 0; kh--, from += next, to += line) {
-        const uint32_t a = ek_dsp_load(from), b = ek_dsp_load(from + second);
-        const uint32_t c = ek_dsp_load(from + third);
-        memcpy(to, &a, sizeof a);
-        memcpy(to + second, &b, sizeof b);
-        memcpy(to + third, &c, sizeof c);
-    }
-}
+/* `lines` lines of 4 to SHORT_LINE bytes, `next` apart, one behind the other: each is three words,
+ * which may overlap. */
+void ek_dsp_gather(const int8_t *from, int8_t *to, ptrdiff_t next, int32_t lines, int32_t bytes);
+
+/* r4 bytes, r5 the last word, r6 the middle one */
+EK_ASM_FUNCTION("ek_dsp_gather",
+                "    push {r4-r7, lr}\n"
+                "    ldr r4, [sp, #20]\n"
+                "    subs r5, r4, #4\n"
+                "    cmp r5, #4\n"
+                "    ite lt\n"
+                "    movlt r6, r5\n"
+                "    movge r6, #4\n"
+                "1:  ldr r7, [r0]\n"
+                "    ldr r12, [r0, r6]\n"
+                "    ldr lr, [r0, r5]\n"
+                "    str r7, [r1]\n"
+                "    str r12, [r1, r6]\n"
+                "    str lr, [r1, r5]\n"
+                "    add r0, r2\n"
+                "    add r1, r4\n"
+                "    subs r3, #1\n"
+                "    bne 1b\n"
+                "    pop {r4-r7, pc}\n");
 
 /* The window as bytes, one kernel row behind the other. */
 static void gather(const windows *win, const int8_t *image, int32_t h, int32_t w, int8_t *patch)
@@ -418,6 +427,7 @@ static void widen_twos(const windows *win, const int8_t *image, int32_t h, int32
     const int32_t last_tap = step + (p->kernel_w - 1) * p->dilation_w;
     const int rows_inside = h >= 0 && h + (p->kernel_h - 1) * p->dilation_h < p->in.h;
     const ptrdiff_t next = (ptrdiff_t)step * p->in.w_stride;
+    const ptrdiff_t below = (ptrdiff_t)p->dilation_h * p->in.h_stride;
     ptrdiff_t at = ek_image_at(&p->in, 0, h, w);
     int8_t *const second = patch + quads * QUAD;
     for (; twos > 0; twos--, w += PIXELS * step, at += PIXELS * next, x += words) {
@@ -430,8 +440,9 @@ static void widen_twos(const windows *win, const int8_t *image, int32_t h, int32
             widen_lines(win, image, h, w, x);
             continue;
         } else if (cols_inside && rows_inside && win->short_lines) {
-            gather_short_lines(p, win->line, image + at, patch);
-            gather_short_lines(p, win->line, image + at + next, second);
+            const int8_t *from = image + at;
+            ek_dsp_gather(from, patch, below, p->kernel_h, win->line);
+            ek_dsp_gather(from + next, second, below, p->kernel_h, win->line);
         } else {
             gather(win, image, h, w, patch);
             gather(win, image, h, w + step, second);

@@ -6,7 +6,6 @@
 #define EK_DSP_H
 
 #include <arm_acle.h>
-#include <string.h>
 
 #include "../requant.h"
 #include "assembly.h"
@@ -48,11 +47,17 @@ static inline uint32_t ek_dsp_pair(uint32_t acc, uint32_t a, uint32_t b)
     return acc;
 }
 
+/* Four bytes at any address. Without an operating system clang takes memcpy for a call. */
 static inline uint32_t ek_dsp_load(const int8_t *x)
 {
-    uint32_t word; /* the processor loads words at any address */
-    memcpy(&word, x, sizeof word);
+    uint32_t word;
+    __asm__("ldr %0, [%1]" : "=r"(word) : "r"(x), "m"(*(const int8_t(*)[4])x));
     return word;
+}
+
+static inline void ek_dsp_store(int8_t *x, uint32_t word)
+{
+    __asm__("str %1, [%2]" : "=m"(*(int8_t(*)[4])x) : "r"(word), "r"(x));
 }
 
 /* Two sums a, b and their multipliers ma, mb to two int8 results, with the zero point in `zero`;
