@@ -385,13 +385,14 @@ def elementwise(struct: str, rng: Rng, directed: bool, multipliers: dict[str, fl
 
 
 def add(rng: Rng, directed: bool) -> Case:
-    """Addition; directed: halves and quarters, or multipliers found by `near_tie_sum`."""
+    """Addition; directed: halves and quarters, or multipliers found by `near_tie_sum`. In one of ten others sums exceed
+    int32."""
     if directed and rng.random() < 0.7:
         ra, rb = near_tie_sum(rng)
     elif directed:
         ra, rb = (float(pick(rng, 0.5, 0.25, 1.5, 0.125, -0.5, 1.0, 2.0**-6)) for _ in range(2))
     else:
-        ra, rb = rng.lognormal(-0.7, 1, 2) * (1, rng.choice([-1, 1]))
+        ra, rb = rng.lognormal(-0.7, 1, 2) * (1, rng.choice([-1, 1])) * (2.0**25 if rng.random() < 0.1 else 1)
     return elementwise("add", rng, directed, {"a_multiplier": float(ra), "b_multiplier": float(rb)})
 
 

@@ -185,7 +185,8 @@ TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), mul
 CONV512 = ("conv2d_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
-PACKED512 = (*VNNI512, "add_avx512vnni", "mul_avx512vnni", "layer_norm_avx512vnni")
+TOP512 = (*VNNI512, "mul_avx512vnni", "layer_norm_avx512vnni")
+PACKED512 = (*TOP512, "add_avx512vnni")
 ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
 ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("prelu", "average_pool", "quantize"))
 AVX512VNNI = [
@@ -248,16 +249,19 @@ AVX512VNNI = [
            return ek_round_top(_mm512_mask_mov_ps(v, near, once), r);""", VNNI512),
     Mutant("half away from zero", "x86/requant_avx512vnni.h", TOP,
            """const __m512 c = _mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
-           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", PACKED512),
-    Mutant("half away from zero", "x86/requant_avx512vnni.h", "return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier));",
-           """const __m512 c = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), sign = _mm512_and_ps(c, _mm512_set1_ps(-0.0f));
-           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", CONV512),
+           return _mm512_cvttps_epi32(_mm512_add_ps(c, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", TOP512),
+    Mutant("half away from zero", "x86/requant_avx512vnni.h", "return _mm512_cvtps_epi32(v);",
+           """const __m512 sign = _mm512_and_ps(v, _mm512_set1_ps(-0.0f));
+           return _mm512_cvttps_epi32(_mm512_add_ps(v, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", (*CONV512, "add_avx512vnni")),
     Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile))", "    if (0)", CONV512),
     Mutant("output pixels with gaps as one run", "x86/conv2d_avx512vnni.c", "step == tiles * TILE_N && ", "", CONV512),
     Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
     Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",
            "_mm512_max_epi8(all, r->lowest)", PACKED512),
     Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(all, r->lowest)", "all", PACKED512),
+    Mutant("lower clamp alone does not count", "x86/requant_avx512vnni.h", "clamp->lo > -128 || ", "", PACKED512),
+    Mutant("upper clamp alone does not count", "x86/requant_avx512vnni.h", " || clamp->hi < 127", "", PACKED512),
+    Mutant("large sums as small ones", "x86/add_avx512vnni.c", "v->small ?", "1 ?", ("add_avx512vnni",)),
     Mutant("zero point wraps", "x86/requant_avx512vnni.h", "_mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero)",
            "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", (*VNNI512, "mul_avx512vnni")),
     Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", VNNI512),

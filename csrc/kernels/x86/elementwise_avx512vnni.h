@@ -54,6 +54,13 @@ static inline __m512i pack(const quarters *v, const ek_requant_avx512vnni *r)
                            ek_round_top(v->q[2], r), ek_round_top(v->q[3], r), r);
 }
 
+/* The same of values below 2^31. */
+static inline __m512i pack_small(const quarters *v, const ek_requant_avx512vnni *r)
+{
+    return ek_pack64_lanes(ek_round_small(v->q[0]), ek_round_small(v->q[1]),
+                           ek_round_small(v->q[2]), ek_round_small(v->q[3]), r);
+}
+
 /* An operand's values from channel i on, or one value for all; `mask` (a constant of all ones where
  * no value is missing) says which exist. */
 static inline __attribute__((always_inline)) __m512i operand(const int8_t *x, int32_t stride,
