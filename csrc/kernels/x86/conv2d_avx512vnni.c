@@ -2,11 +2,12 @@
  *
  * Convolution and dense layers with vpdpbusd: a vector is four steps of depth for 16 channels, just
  * as the weights are packed. Up to 14 windows by 32 channels are summed in 28 registers; two more
- * hold weights and one the four activations that all lanes share.
+ * hold weights and one the four activations that all lanes share. Of 16 channels, up to 16 windows.
  */
 #include "vnni_avx512.h"
 
-#define WINDOWS 14
+#define WINDOWS 16
+#define WINDOWS_OF(tiles) ((tiles) == 1 ? 16 : 14)
 #define TILES 2
 #define ONE_TILES 8
 
@@ -58,7 +59,7 @@ INLINE void store_rows(const int windows, const int tiles, const conv_tile *tile
     }
 }
 
-/* `windows` windows (a constant of 1 to 14) by `tiles` tiles (1 or 2). */
+/* `windows` windows (a constant of 1 to WINDOWS_OF(tiles)) by `tiles` tiles (1 or 2). */
 INLINE void multiply_block(const int windows, const int tiles, const conv_tile *tile,
                            const uint8_t *x, int8_t *out, const int8_t *ahead, ptrdiff_t pace,
                            const requant *r)
@@ -74,6 +75,10 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
     for (int32_t row = 0; row < tile->rows; row++) {
         const uint8_t *at = x + row * tile->row_step;
         for (int32_t col = 0; col < tile->cols; col++, at += tile->col_step) {
+            /* What a run needs of the tile is loaded from it each time: GCC would keep it in vector
+             * registers, of which one tile leaves some, and their moves wait behind products. */
+            if (tiles == 1)
+                __asm__("" : "+r"(tile));
             /* Every third window has a pointer; two more are reached by an index. */
             const uint8_t *third[(WINDOWS + 2) / 3];
             UNROLL for (int i = 0; i < (windows + 2) / 3; i++) {
@@ -122,7 +127,7 @@ static void multiply_each(const conv_tile *tile, const conv_windows *windows, co
 
 MULTIPLY(1, 1) MULTIPLY(2, 1) MULTIPLY(3, 1) MULTIPLY(4, 1) MULTIPLY(5, 1) MULTIPLY(6, 1)
 MULTIPLY(7, 1) MULTIPLY(8, 1) MULTIPLY(9, 1) MULTIPLY(10, 1) MULTIPLY(11, 1) MULTIPLY(12, 1)
-MULTIPLY(13, 1) MULTIPLY(14, 1)
+MULTIPLY(13, 1) MULTIPLY(14, 1) MULTIPLY(15, 1) MULTIPLY(16, 1)
 MULTIPLY(1, 2) MULTIPLY(2, 2) MULTIPLY(3, 2) MULTIPLY(4, 2) MULTIPLY(5, 2) MULTIPLY(6, 2)
 MULTIPLY(7, 2) MULTIPLY(8, 2) MULTIPLY(9, 2) MULTIPLY(10, 2) MULTIPLY(11, 2) MULTIPLY(12, 2)
 MULTIPLY(13, 2) MULTIPLY(14, 2)
@@ -134,7 +139,8 @@ static void multiply(const conv_tile *tile, const conv_windows *windows, const r
         {multiply4x1, multiply4x2},   {multiply5x1, multiply5x2},   {multiply6x1, multiply6x2},
         {multiply7x1, multiply7x2},   {multiply8x1, multiply8x2},   {multiply9x1, multiply9x2},
         {multiply10x1, multiply10x2}, {multiply11x1, multiply11x2}, {multiply12x1, multiply12x2},
-        {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2},
+        {multiply13x1, multiply13x2}, {multiply14x1, multiply14x2}, {multiply15x1},
+        {multiply16x1},
     };
     if (has_large_multipliers(tile))
         multiply_each(tile, windows, r);

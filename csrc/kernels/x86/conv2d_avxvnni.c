@@ -7,6 +7,7 @@
 #include "vnni_avx2.h"
 
 #define WINDOWS 6
+#define WINDOWS_OF(tiles) WINDOWS
 #define TILES 1
 #define ONE_TILES 4
 #define HALVES 2 /* vectors of a tile */
@@ -69,6 +70,8 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
     const int8_t *w = tile->weights;
     __m256i acc[WINDOWS][HALVES];
     (void)tiles;
+    (void)ahead; /* a fetch in each step, which is six cycles here, costs 1 to 4 % on Zen 4 */
+    (void)pace;
     UNROLL for (int i = 0; i < windows; i++) {
         acc[i][0] = start_of(tile, 0);
         acc[i][1] = start_of(tile, 1);
@@ -80,8 +83,6 @@ INLINE void multiply_block(const int windows, const int tiles, const conv_tile *
             const uint8_t *third[2] = {run, run + 3 * x_step};
             for (int32_t k = tile->steps; k > 0; k--) {
                 const __m256i w0 = load32(w), w1 = load32(w + 32);
-                _mm_prefetch((const char *)ahead, _MM_HINT_T0);
-                ahead += pace;
                 UNROLL for (int i = 0; i < windows; i++) {
                     const __m256i v = broadcast4(third[i / 3] + i % 3 * x_step);
                     acc[i][0] = dot4(acc[i][0], v, w0);

@@ -13,10 +13,10 @@
  * into the next run, so the weights of a tile are shifted apart first: as a run of nine bytes and a
  * new step for the next one.
  *
- * The including file has defined the vectors of its set (vnni_*.h), WINDOWS, TILES, ONE_TILES, and
- * defines
+ * The including file has defined the vectors of its set (vnni_*.h), TILES, ONE_TILES, WINDOWS and
+ * WINDOWS_OF(tiles), which is at most WINDOWS, and defines
  *
- *     multiply_block(...)       1 to WINDOWS windows by up to TILES tiles of 16 channels
+ *     multiply_block(...)       1 to WINDOWS_OF(tiles) windows by up to TILES tiles of 16 channels
  *     multiply(&tile, ...)      the same for windows of some output rows, by multiply_rows
  *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
  *     spread_tile(...)          the weights of a tile with runs of whole steps
@@ -236,13 +236,15 @@ INLINE void multiply_blocks(const int height, const int tiles, const conv_tile *
         multiply_blocks(height, tiles, tile, windows, blocks, r);                                \
     }
 
-/* Cuts rows into blocks of equal height, give or take one. While they are multiplied, the weights
- * that come next are brought near, each step its share: most layers' weights are in no second level
- * cache when their turn comes, and all of a block's lines at once would fill the way to memory. */
+/* Cuts rows into blocks of equal height, give or take one. While they are multiplied, a set may
+ * bring the weights near that come next, each step its share: in a network most weights are in no
+ * second level cache when their turn comes, and to fetch them during one block alone would fill the
+ * way to memory. */
 INLINE void multiply_rows(const multiply_fn by_height[WINDOWS][TILES], const conv_tile *tile,
                           const conv_windows *windows, const requant *r)
 {
-    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS), height = windows->cols / blocks;
+    const int32_t blocks = ek_ceil_div(windows->cols, WINDOWS_OF(tile->count));
+    const int32_t height = windows->cols / blocks;
     const int32_t taller = windows->cols % blocks;
     conv_windows rest = *windows;
     rest.ahead = tile->ahead;
