@@ -157,8 +157,7 @@ INLINE sums16 multiply_add(sums16 s, int8x16_t a, const int8x16x4_t w, const int
     return s;
 }
 
-/* `rows`, a constant, by sixteen columns, `count` of which are stored. Kept out of line: in a larger
- * function the registers do not suffice. */
+/* `rows` rows, a constant, by sixteen columns, `count` of which are stored. */
 INLINE void multiply_tile(const int rows, const ek_matmul_params *p, const row_block *block,
                           const int8_t *w, const int32_t *start, int32_t count, int8_t *y,
                           const requant *r)
@@ -188,6 +187,7 @@ INLINE void multiply_tile(const int rows, const ek_matmul_params *p, const row_b
         store_block(y, ek_requantize16_neon(s[i].v, multipliers, r), count);
 }
 
+/* All columns of a panel. Kept out of line: in a larger function the registers do not suffice. */
 #define MULTIPLY(rows)                                                                          \
     static __attribute__((noinline)) void multiply##rows(                                       \
         const ek_matmul_params *p, const row_block *block, const panel *columns, int8_t *y,     \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Layer normalization, sixteen values at a time. A row's last block reaches back into the one before
- * it.
+ * Layer normalization, sixteen values at a time. A row's last block reaches back into the one
+ * before it.
  */
 #include "../kernels.h"
 #include "../layer_norm.h"

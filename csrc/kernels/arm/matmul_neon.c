@@ -2,9 +2,9 @@
  *
  * Product of two activations, up to four rows of a by sixteen columns, eight on ARMv7: rows of a,
  * less their zero point, are widened into scratch once; b is widened as it is read. Factors lie in
- * [-255, 255], so that products need 18 bits and 32-bit sums wrap as the scalar kernel's do. Where b
- * is transposed both factors lie along k, and lanes are steps of it: up to four rows, two on ARMv7,
- * by four columns, whose lanes are summed at the end.
+ * [-255, 255], so that products need 18 bits and 32-bit sums wrap as the scalar kernel's do. Where
+ * b is transposed both factors lie along k, and lanes are steps of it: up to four rows, two on
+ * ARMv7, by four columns, whose lanes are summed at the end.
  */
 #include <string.h>
 
@@ -174,8 +174,8 @@ typedef struct factors {
 } factors;
 
 /* Eight steps of `rows` rows, a constant, by COLUMNS columns. */
-INLINE void add_steps(const int rows, int32x4_t s[COLUMN_ROWS][COLUMNS], const factors *f, int32_t k,
-                      const int8x8_t b[COLUMNS], int8x8_t zero)
+INLINE void add_steps(const int rows, int32x4_t s[COLUMN_ROWS][COLUMNS], const factors *f,
+                      int32_t k, const int8x8_t b[COLUMNS], int8x8_t zero)
 {
     int16x8_t a[COLUMN_ROWS];
     UNROLL for (int i = 0; i < rows; i++) a[i] = vld1q_s16(f->a + i * f->a_step + k);
@@ -235,6 +235,7 @@ INLINE void column_block(const int rows, const ek_matmul_params *p, const requan
                    y + i * (ptrdiff_t)p->n);
 }
 
+/* Kept out of line: in a larger function the registers do not suffice. */
 static __attribute__((noinline)) void column_rows(const ek_matmul_params *p, const requant *r,
                                                   const int16_t *a, const int8_t *b,
                                                   int32_t columns, int8_t *y)

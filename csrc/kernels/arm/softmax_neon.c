@@ -33,8 +33,8 @@ INLINE int8x16_t max_of(const int8_t *x, int32_t count)
     return greatest_of(greatest);
 }
 
-/* Two words to to[i] and behind it, i a literal: one instruction, which GCC does not choose. Both are
- * read before the first one is written, or clang would not. */
+/* Two words to to[i] and behind it, i a literal: one instruction, which GCC does not choose. Both
+ * are read before the first one is written, or clang would not. */
 #if defined(__aarch64__) && !defined(__clang__)
 #define STORE_PAIR(to, i, a, b)                                                                 \
     __asm__("stp %w1, %w2, [%3, #4 * " #i "]"                                                   \
@@ -75,8 +75,7 @@ INLINE void look_up(const uint32_t *table, int8x16_t max, const int8_t *x, int32
     }
 }
 
-/* Up to 15 entries behind the row are overwritten with zeros. The sum is below 2^31, and so is every
- * part of it. */
+/* BLOCK entries behind the row become zeros. The sum is below 2^31, and so is every part of it. */
 INLINE uint32_t sum_of(uint32_t *t, int32_t count)
 {
     const uint32x4_t none = vdupq_n_u32(0);
@@ -98,8 +97,8 @@ INLINE float16 entries_as_floats(const uint32_t *t)
                       vcvtq_f32_u32(vld1q_u32(t + 8)), vcvtq_f32_u32(vld1q_u32(t + 12))}};
 }
 
-/* A row of `count` values, of which x and y have room for at least BLOCK; what x has behind it is not
- * above all of the row. */
+/* A row; x and y have `room` for it, BLOCK values or more. What x has behind it is not above all of
+ * the row. */
 static void softmax_row(const ek_softmax_params *p, const int8_t *x, int8_t *y, int32_t room,
                         uint32_t *t, const ek_requant_neon *r)
 {

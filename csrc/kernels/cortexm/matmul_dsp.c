@@ -6,8 +6,8 @@
  *
  *     sum((a - za) * (b - zb)) = sum((a - za) * b) - zb * sum(a - za)
  *
- * A b[n][k] is read in place, a b[k][n] is transposed once for all rows, some columns at a time. Sums
- * wrap.
+ * A b[n][k] is read in place, a b[k][n] is transposed once for all rows, some columns at a time.
+ * Sums wrap.
  */
 #include "../kernels.h"
 #include "../window.h"

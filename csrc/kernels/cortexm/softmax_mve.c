@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Softmax with Helium: entries of the table are gathered four at a time, once for their sum and once
- * more for the outputs.
+ * Softmax with Helium: entries of the table are gathered four at a time, once for their sum and
+ * once more for the outputs.
  */
 #include "../kernels.h"
 #include "mve.h"
