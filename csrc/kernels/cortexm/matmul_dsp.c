@@ -9,6 +9,8 @@
  * A b[n][k] is read in place, a b[k][n] is transposed once for all rows, some columns at a time.
  * Sums wrap.
  */
+#include <string.h>
+
 #include "../kernels.h"
 #include "../window.h"
 #include "dsp.h"
