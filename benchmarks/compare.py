@@ -35,10 +35,11 @@ import onnxruntime
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import report, zoo  # noqa: E402
+from benchmarks import from_c, report, zoo  # noqa: E402
 from edgekit.bench.client import Client, PeerError  # noqa: E402
 from edgekit.bench.environments import ADAPTERS, PEERS, install  # noqa: E402
 from edgekit.bench.isolated import Isolated  # noqa: E402
+from edgekit.bench.isolated import Peer as Answers  # noqa: E402
 from edgekit.bench.rounds import Contender, interleave  # noqa: E402
 from edgekit.building.cache import cache_folder  # noqa: E402
 from edgekit.data import npz_bytes  # noqa: E402
@@ -64,7 +65,7 @@ class Engine(Protocol):
     @property
     def stamp(self) -> str | None: ...
     def maker(self) -> Client: ...
-    def runner(self, threads: int) -> Client: ...
+    def runner(self, threads: int) -> Answers: ...
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,23 @@ class Edgekit:
         return (self.target or "int8",)
 
     def maker(self) -> Client:
-        return self.runner(1)
-
-    def runner(self, threads: int) -> Client:
         return Client(self.title, Path(sys.executable), ADAPTERS / "edgekit.py", [ROOT])
+
+    def runner(self, threads: int) -> Answers:
+        return self.maker()
+
+
+@dataclass(frozen=True)
+class EdgekitFromC(Edgekit):
+    """The same runtime and files, called by a program in C."""
+
+    name: str = report.OWN_FROM_C
+    title: str = "edgekit, from C"
+    note: str = "the same, by `benchmarks/from_c.c` instead of Python."
+    program: Path = Path("from_c")
+
+    def runner(self, threads: int) -> Answers:
+        return from_c.Program(self.title, self.program)
 
 
 # ---- Networks and models ----------------------------------------------------------------------------------
@@ -402,7 +416,12 @@ def main() -> None:
     skipped = install(names)
     for name, reason in skipped.items():
         print(f"{name} does not take part: {reason}", file=sys.stderr)
-    engines: list[Engine] = [Edgekit(options.target), *(PEERS[name] for name in names if name not in skipped)]
+    engines: list[Engine] = [Edgekit(options.target)]
+    try:
+        engines.append(EdgekitFromC(options.target, program=from_c.build(work)))
+    except PeerError as error:
+        skipped[report.OWN_FROM_C] = str(error)
+    engines += [PEERS[name] for name in names if name not in skipped]
     command = (
         f"python benchmarks/compare.py --nets {options.nets} --peers {options.peers} --threads {','.join(map(str, plan.threads))} "
         f"--rounds {plan.rounds} --round-seconds {plan.round_seconds:g} --starts {plan.starts}"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OWN = "edgekit"
+OWN, OWN_FROM_C = "edgekit", "edgekit-c"
 BEGIN, END = "<!-- begin of results: benchmarks/report.py -->\n", "<!-- end of results -->\n"
 
 
@@ -54,7 +54,7 @@ def fastest(net: dict[str, Any], engine: str, threads: int) -> dict[str, Any] | 
 
 def best_peer(net: dict[str, Any], engines: Sequence[str], threads: int) -> tuple[str, dict[str, Any]] | None:
     """The fastest peer on a network and its figures."""
-    found = [(name, figures) for name in engines if name != OWN and (figures := fastest(net, name, threads))]
+    found = [(name, figures) for name in engines if name not in (OWN, OWN_FROM_C) and (figures := fastest(net, name, threads))]
     return min(found, key=lambda pair: pair[1]["median_us"], default=None)
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit.errors import InputError
 
@@ -22,38 +22,30 @@ SERVER = Path(__file__).with_name("server.py")
 TIMEOUT = 3600.0
 LOG_TAIL = 4000
 
+_Opened = TypeVar("_Opened", bound="Answering")
+
 
 class PeerError(InputError):
     """A peer cannot be installed, refuses a model, or ends."""
 
 
-class Client:
-    """A server process for one adapter.
+class Answering:
+    """A process that answers requests, a JSON object a line.
 
     Between requests it is stopped (SIGSTOP), so that threads that spin while they wait for work disturb nobody.
 
     Args:
         name: for messages.
-        python: the interpreter of the peer's environment.
-        adapter: the adapter's file.
-        paths: folders of further modules.
+        command: of the process.
         environment: variables beside those of this process.
     """
 
-    def __init__(
-        self,
-        name: str,
-        python: Path,
-        adapter: Path,
-        paths: Sequence[Path] = (),
-        environment: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed with the process
         try:
             self._process = subprocess.Popen(
-                [str(python), "-I", str(SERVER), str(adapter), *map(str, paths)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
                 env={**os.environ, **(environment or {})},
             )  # fmt: skip
         except OSError as error:
@@ -122,8 +114,30 @@ class Client:
             self._process.wait()
         self._log.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self: _Opened) -> _Opened:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class Client(Answering):
+    """A server process for one adapter.
+
+    Args:
+        name: for messages.
+        python: the interpreter of the peer's environment.
+        adapter: the adapter's file.
+        paths: folders of further modules.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        python: Path,
+        adapter: Path,
+        paths: Sequence[Path] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(name, [str(python), "-I", str(SERVER), str(adapter), *map(str, paths)], environment)

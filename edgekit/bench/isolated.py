@@ -5,12 +5,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.bench.client import Client
 from edgekit.bench.rounds import Times
+
+
+class Peer(Protocol):
+    """What answers the requests of `server.py`."""
+
+    def request(self, request: str, timeout: float = ..., **arguments: Any) -> dict[str, Any]: ...
+    def close(self) -> None: ...
 
 
 class Isolated:
@@ -23,7 +29,7 @@ class Isolated:
         group: runs between two readings of the clock.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Peer) -> None:
         self._client = client
         self.times = Times()
         self.cores: list[float] = []

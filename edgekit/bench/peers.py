@@ -130,7 +130,12 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run] |
 
 def _isolated(peer: Peer, model: Path) -> IsolatedModel:
     if model.suffix != ".onnx":
-        raise InputError(f"--vs {peer.name}: makes its own int8 model of the float one, {peer.name}:FILE.onnx")
+        beside = model.with_suffix(".onnx")
+        float_model = beside if beside.is_file() else "FILE.onnx"
+        raise InputError(
+            f"--vs {peer.name}: {model} is edgekit's; a peer makes its own int8 model of the float one: give "
+            f"--vs {peer.name}:{float_model}"
+        )
     if not model.is_file():
         raise InputError(f"{model}: no such file")
     if not peer.installed:

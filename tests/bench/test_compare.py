@@ -202,7 +202,10 @@ def test_a_peer_that_is_not_installed(name: str, digits: Path, tmp_path: Path, m
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=rf"--vs {name}: .* is not installed: python -m edgekit\.bench\.environments {name}$"):
         peers.peer(name, digits / "digits.onnx", 1)
-    with pytest.raises(InputError, match=rf"--vs {name}: makes its own int8 model of the float one, {name}:FILE\.onnx$"):
+    with pytest.raises(InputError, match=rf"of the float one: give --vs {name}:FILE\.onnx$"):
+        peers.peer(name, tmp_path / "net.ekm", 1)
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(InputError, match=rf"of the float one: give --vs {name}:.*net\.onnx$"):
         peers.peer(name, tmp_path / "net.ekm", 1)
     with pytest.raises(InputError, match=r"none\.onnx: no such file"):
         peers.peer(f"{name}:none.onnx", tmp_path / "net.ekm", 1)

@@ -77,6 +77,16 @@ def test_the_fastest_recipe_counts() -> None:
     assert best is not None and (best[0], best[1]["median_us"]) == ("litert", 150.0)
 
 
+def test_edgekit_from_c_is_no_peer() -> None:
+    results = copy.deepcopy(RESULTS)
+    results["titles"]["edgekit-c"] = "edgekit, from C"
+    net = results["nets"]["small"]
+    net["engines"]["edgekit-c"] = entry("edgekit-c", "int8", t1=figures(99.0, 100.0))
+    best = report.best_peer(net, list(results["titles"]), 1)
+    assert best is not None and best[0] == "litert"
+    assert "| 99.0 " in report.speed_table(results, 1)
+
+
 def test_speed_table() -> None:
     lines = report.speed_table(RESULTS, 1).splitlines()
     assert lines[2:] == [

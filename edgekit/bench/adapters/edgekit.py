@@ -28,6 +28,14 @@ def prepare(model: Path, samples: dict[str, np.ndarray], folder: Path, recipe: s
     return path
 
 
+def quantized(port: Any, array: np.ndarray) -> np.ndarray:
+    """The int8 array that an input takes for `array`, float32 in the layout of the ONNX model."""
+    if array.ndim == 4:
+        array = array.transpose(0, 2, 3, 1)
+    levels = np.rint(array / np.float32(port.scale)) + port.zero_point
+    return np.clip(levels, -128, 127).astype(np.int8)
+
+
 class Session:
     def __init__(self, path: Path, threads: int, inputs: dict[str, np.ndarray]) -> None:
         import edgekit
@@ -35,11 +43,7 @@ class Session:
         model = edgekit.load(path)
         self.run = model.bind(threads)
         for port in model.inputs:
-            array = inputs[port.name]
-            if array.ndim == 4:
-                array = array.transpose(0, 2, 3, 1)
-            levels = np.rint(array / np.float32(port.scale)) + port.zero_point
-            self.run.inputs[port.name][...] = np.clip(levels, -128, 127)
+            self.run.inputs[port.name][...] = quantized(port, inputs[port.name])
         self._port = model.outputs[0]
 
     def output(self) -> np.ndarray:
