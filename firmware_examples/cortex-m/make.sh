@@ -4,7 +4,7 @@
 # Bare-metal firmware for a Cortex-M4 and a Cortex-M55: one folder each, run under QEMU.
 #
 #   ./make.sh                                   the digits network, on its first test image
-#   ./make.sh MODEL.onnx CALIBRATION [OPTION..] another one, e.g. keyword spotting on int8 features;
+#   ./make.sh MODEL.onnx CALIBRATION [OPTION..] another one, on its first calibration sample;
 #                                               options go to `edgekit convert`
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
