@@ -17,6 +17,8 @@
 
 /* The stems of kernels with a `block`; others have no such name. */
 #define EK_BLOCK_winograd_avx512vnni ~, 4
+#define EK_BLOCK_winograd_avx2 ~, 4
+#define EK_BLOCK_winograd_sse41 ~, 4
 #define EK_BLOCK_winograd_neon ~, 4
 
 /* What follows the comma of a name that is defined, or else 0. */

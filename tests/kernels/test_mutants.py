@@ -177,6 +177,24 @@ VECTOR = [
     Mutant("dropped tail", "x86/lut_avx2.c", "    if (rest.ch < rest.ch_end)", "    if (rest.ch < 0)", ("lut_avx2",)),
 ]  # fmt: skip
 
+WINOGRAD = ("winograd_avx512vnni", "winograd_avx2", "winograd_sse41")
+TRANSFORMS = [
+    Mutant("padding of zero", "x86/winograd.h", "memset(outside, p->x_zero,", "memset(outside, 0,", WINOGRAD),
+    Mutant("rows below the input", "x86/winograd.h", "ih + i >= 0 && ih + i < p->in.h", "ih + i >= 0", WINOGRAD),
+    Mutant("bias in every part of the depth", "x86/winograd.h", "part == 0 ? (uint32_t)k->p->start[o + i] : 0",
+           "(uint32_t)k->p->start[o + i]", WINOGRAD),
+    Mutant("the last part of the depth alone", "x86/winograd.h", "if (!part->first)", "if (0)", WINOGRAD),
+    Mutant("weights that were not kept", "x86/winograd.h", "k->transformed = s->keeps_weights;", "k->transformed = 1;", WINOGRAD),
+    Mutant("rows beyond the range", "x86/winograd.h", "} else if ((i) < tile->rows) {", "} else {", WINOGRAD),
+    Mutant("columns beyond the range", "x86/winograd.h", "ek_min(range->col_end - tile->ow, 4)}", "4}", WINOGRAD),
+    Mutant("channels beyond the range", "x86/winograd.h", "ek_min(k->range->ch_end - o, GROUP)", "GROUP", WINOGRAD),
+    Mutant("result not divided by nine", "x86/winograd.h", "v_set(0x38E38E39)", "v_set(1)", WINOGRAD),
+    Mutant("sums in 24 bits", "x86/winograd.h", "return transform_back(v_load(m), v_load(m + row),",
+           "return transform_back(v_sra(v_shl(v_load(m), 8), 8), v_load(m + row),", WINOGRAD),
+    Mutant("activations that are not unsigned", "x86/winograd_avx512vnni.c", "#define X_OFFSET 128", "#define X_OFFSET 0",
+           ("winograd_avx512vnni",)),
+]  # fmt: skip
+
 TOP = "return _mm512_cvtps_epi32(_mm512_castsi512_ps(limited));"
 MATMUL512 = ("matmul_avx512vnni",)
 SOFTMAX512 = ("softmax_avx512vbmi",)
@@ -303,7 +321,7 @@ AVX512VNNI = [
 ]  # fmt: skip
 
 LISTED = {stem for stem, _, _ in listed_kernels()}
-PAIRS = [(m, k) for m in SCALAR + VECTOR + AVX512VNNI for k in m.kernels if k in LISTED]
+PAIRS = [(m, k) for m in SCALAR + VECTOR + TRANSFORMS + AVX512VNNI for k in m.kernels if k in LISTED]
 
 
 def sources_of(root: Path, kernel: str) -> list[Path]:
@@ -316,7 +334,7 @@ def sources_of(root: Path, kernel: str) -> list[Path]:
     for narrower in (root / "x86" / f"{stem}_avx2.c", root / "x86" / f"{stem}_sse41.c"):
         if narrower not in files and f"ek_{narrower.stem}(" in files[-1].read_text():
             files.append(narrower)
-    return [scalar, *files]
+    return [*([scalar] if scalar.exists() else []), *files]  # some kinds have several kernels in a set
 
 
 def build(mutant: Mutant, kernel: Kernel, folder: Path) -> Kernel:

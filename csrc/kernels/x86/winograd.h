@@ -77,11 +77,11 @@ typedef struct weights_part {
 
 /* Scratch. */
 typedef struct winograd_room {
-    int16_t *x;        /* [block][part][POINTS][tiles of the block][channels of the part] */
-    int16_t *w;
-    int32_t *w_sums;   /* [groups][parts][GROUP] */
     int32_t *products; /* [POINTS][tiles of a block][GROUP] */
+    int32_t *w_sums;   /* [groups][parts][GROUP] */
     int32_t *sums;     /* [tile][OUTPUTS][GROUP], of several parts */
+    int16_t *x;        /* [block][part][POINTS][tiles of the block][channels of the part] */
+    int16_t *w;        /* [groups][parts], as in weights_part */
 } winograd_room;
 
 /* Between the values of two points is a line more: points that are a multiple of 4096 bytes apart
@@ -126,9 +126,25 @@ static size_t x_values(const winograd_shape *s)
     return POINTS * ((size_t)s->tiles * (size_t)s->c_in + (size_t)(blocks * s->parts) * LINE16);
 }
 
+/* Groups and parts of weights in scratch. */
+static size_t kept_weights(const winograd_shape *s)
+{
+    return s->keeps_weights ? (size_t)(s->groups * s->parts) : 1;
+}
+
 static size_t w_values(const winograd_shape *s)
 {
-    return (s->keeps_weights ? (size_t)(s->groups * s->parts) : 1) * (size_t)s->w_values;
+    return kept_weights(s) * (size_t)s->w_values;
+}
+
+static size_t product_values(void)
+{
+    return POINTS * (size_t)product_point(HEIGHT);
+}
+
+static size_t sum_values(const winograd_shape *s)
+{
+    return s->parts > 1 ? (size_t)s->tiles * OUTPUTS * GROUP : 0;
 }
 
 /* ---- Weights --------------------------------------------------------------------------------- */
@@ -515,21 +531,19 @@ typedef struct winograd_call {
 static winograd_room room_in(const winograd_shape *s, void *scratch)
 {
     winograd_room room;
-    const size_t kept = s->keeps_weights ? (size_t)(s->groups * s->parts) : 1;
-    room.x = scratch;
+    room.products = scratch;
+    room.w_sums = room.products + product_values();
+    room.sums = room.w_sums + kept_weights(s) * GROUP;
+    room.x = (int16_t *)(room.sums + sum_values(s));
     room.w = room.x + x_values(s);
-    room.w_sums = (int32_t *)(room.w + w_values(s));
-    room.products = room.w_sums + kept * GROUP;
-    room.sums = room.products + POINTS * product_point(HEIGHT);
     return room;
 }
 
 static size_t winograd_scratch(const ek_conv_params *p)
 {
     const winograd_shape s = shape_of(p);
-    const winograd_room room = room_in(&s, NULL);
-    const size_t sums = s.parts > 1 ? (size_t)s.tiles * OUTPUTS * GROUP : 0;
-    return (size_t)((const char *)(room.sums + sums) - (const char *)NULL);
+    const size_t values32 = product_values() + kept_weights(&s) * GROUP + sum_values(&s);
+    return values32 * sizeof(int32_t) + (x_values(&s) + w_values(&s)) * sizeof(int16_t);
 }
 
 /* The weights of a group and part, transformed if they are not yet. */
