@@ -389,8 +389,8 @@ def elementwise(struct: str, rng: Rng, directed: bool, multipliers: dict[str, fl
 
 
 def add(rng: Rng, directed: bool) -> Case:
-    """Addition; directed: halves and quarters, or multipliers found by `near_tie_sum`. In one of ten others sums exceed
-    int32."""
+    """Addition; directed: halves and quarters, or multipliers found by `near_tie_sum`. In one of ten others
+    sums exceed int32."""
     if directed and rng.random() < 0.7:
         ra, rb = near_tie_sum(rng)
     elif directed:
