@@ -9,8 +9,8 @@
  *
  * Each figure is the best of many short rounds, so that other work on the machine disturbs little. Its
  * share is that of the peak of the multiply-add instructions that the kernel's set has (peaks.h):
- * vpdpbusd in 512-bit or 256-bit registers, or pmaddwd and paddd in 256-bit ones, measured in the same
- * run. Kernels that only pass over their input are measured in bytes of output.
+ * vpdpbusd in 512-bit or 256-bit registers, or pmaddwd and paddd in 256-bit or 128-bit ones, measured in
+ * the same run. Kernels that only pass over their input are measured in bytes of output.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,11 +77,13 @@ static const layer layers[] = {
 static double peak_of(uint32_t set)
 {
 #ifdef __x86_64__
-    static double pairs, vnni256, vnni512;
+    static double few_pairs, pairs, vnni256, vnni512;
     if (set == EK_KERNELS_AVX512VNNI)
         return vnni512 = vnni512 > 0 ? vnni512 : best_peak(peak_vpdpbusd_zmm);
     if (set == EK_KERNELS_AVXVNNI)
         return vnni256 = vnni256 > 0 ? vnni256 : best_peak(peak_vpdpbusd_vex);
+    if (set == EK_KERNELS_SSE41)
+        return few_pairs = few_pairs > 0 ? few_pairs : best_peak(peak_pmaddwd_xmm);
     if (ek_cpu_kernels() & EK_KERNELS_AVX2)
         return pairs = pairs > 0 ? pairs : best_peak(peak_pmaddwd_ymm);
 #endif
@@ -219,7 +221,7 @@ int main(int argc, char **argv)
     (void)argc;
     size_t count;
     const ek_kernel *list = ek_kernel_list(&count);
-    const uint32_t sets[] = {EK_KERNELS_AVX2, EK_KERNELS_AVXVNNI, EK_KERNELS_AVX512VNNI};
+    const uint32_t sets[] = {EK_KERNELS_SSE41, EK_KERNELS_AVX2, EK_KERNELS_AVXVNNI, EK_KERNELS_AVX512VNNI};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
         if (ek_cpu_kernels() & sets[i])
             printf("peak of %s: %.1f GMAC/s\n", ek_kernels_name(sets[i]), peak_of(sets[i]) * 1e-9);

@@ -16,12 +16,6 @@
 
 PEAK(peak_vpdpbusd_ymm, "avx512f,avx512vl,avx512vnni",
      "vpdpbusd %%ymm14, %%ymm15, %%ymm\\n\n", 32)
-/* The first operand is overwritten, so a copy of it comes before, as in any SSE kernel. */
-PEAK(peak_pmaddwd_xmm, "sse2",
-     "movdqa %%xmm14, %%xmm13\n"
-     "pmaddwd %%xmm15, %%xmm13\n"
-     "paddd %%xmm13, %%xmm\\n\n",
-     8)
 
 /* Compilers that know the instructions do not all know how to ask for them. */
 static int has_avxvnni(void)

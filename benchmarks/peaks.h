@@ -44,6 +44,12 @@ PEAK(peak_pmaddwd_ymm, "avx2",
      "vpmaddwd %%ymm14, %%ymm15, %%ymm13\n"
      "vpaddd %%ymm13, %%ymm\\n, %%ymm\\n\n",
      16)
+/* The first operand is overwritten, so a copy of it comes before, as in any SSE kernel. */
+PEAK(peak_pmaddwd_xmm, "sse2",
+     "movdqa %%xmm14, %%xmm13\n"
+     "pmaddwd %%xmm15, %%xmm13\n"
+     "paddd %%xmm13, %%xmm\\n\n",
+     8)
 
 /* The best of short rounds. */
 static double best_peak(double (*round)(void))

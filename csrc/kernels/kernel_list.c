@@ -15,7 +15,11 @@
 #define EK_X_OFFSET(kind, set) \
     (EK_KIND_##kind == EK_KIND_CONV2D && (EK_KERNELS_##set & EK_UNSIGNED_SETS) != 0 ? 128 : 0)
 
-/* The stems of kernels with a `block`; others have no such name. */
+/* The stems of kernels of other sets that take unsigned bytes, too; others have no such name. */
+#define EK_OFFSET_dense_avx2 ~, 128
+#define EK_OFFSET_dense_sse41 ~, 128
+
+/* And those of kernels with a `block`. */
 #define EK_BLOCK_winograd_avx512vnni ~, 4
 #define EK_BLOCK_winograd_avx2 ~, 4
 #define EK_BLOCK_winograd_sse41 ~, 4
@@ -25,6 +29,7 @@
 #define EK_SECOND(first, second, ...) second
 #define EK_SECOND_OF(...) EK_SECOND(__VA_ARGS__, 0, 0)
 #define EK_BLOCK(stem) EK_SECOND_OF(EK_BLOCK_##stem)
+#define EK_OFFSET(stem) EK_SECOND_OF(EK_OFFSET_##stem)
 
 const ek_kernel *ek_kernel_list(size_t *count)
 {
@@ -32,7 +37,7 @@ const ek_kernel *ek_kernel_list(size_t *count)
 #define EK_KERNEL(kind, set, stem, supports, scratch, tile_n, tile_k)                      \
     {EK_KIND_##kind,           EK_KERNELS_##set,       #stem, ek_##stem,                   \
      EK_SUPPORTS_##supports(stem), EK_SCRATCH_##scratch(stem), tile_n, tile_k,              \
-     EK_X_OFFSET(kind, set),   EK_BLOCK(stem)},
+     EK_X_OFFSET(kind, set) + EK_OFFSET(stem), EK_BLOCK(stem)},
 #include "kernels.def"
 #undef EK_KERNEL
     };

@@ -263,6 +263,29 @@ def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_grou
     )
 
 
+def dense_row(rng: Rng, directed: bool) -> Case:
+    """A dense layer of one row, as a convolution."""
+    depth = int(pick(rng, *EDGES, int(rng.integers(1, 900)), 256 * int(rng.integers(1, 5))))
+    o = int(pick(rng, rng.choice(EDGES), rng.integers(1, 1000), 128 * rng.integers(1, 8)))
+    g = dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
+    g |= dict.fromkeys(("pad_top", "pad_left"), 0)
+    inputs, in_size = image(rng, 1, 1, 1, depth)
+    out, out_size = image(rng, 1, 1, 1, o)
+    w = weights(rng, 1, o, depth)
+    x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, depth, o)
+    where, values = any_range(rng, 1, 1, o)
+    return Case(
+        struct="conv",
+        fields={"in": inputs, "out": out, "groups": 1, "x_zero": zero_point(rng), "clamp": clamp(rng)} | g,
+        arrays={"start": start, "multiplier": multiplier},
+        weights=Weights(w),
+        inputs=[x],
+        output=any_output(rng, out_size),
+        range=where,
+        values=values,
+    )
+
+
 def depthwise(rng: Rng, directed: bool) -> Case:
     """Depthwise convolution; one in five has a channel multiplier, one in five is a plain 3x3."""
     multiple = int(pick(rng, 1, 1, 1, 1, 2, 3))
@@ -739,9 +762,10 @@ GENERATORS: dict[str, Callable[[Rng, bool], Case]] = {
 }  # fmt: skip
 
 
-LAYERS: dict[str, Callable[[Rng, bool], Case]] = dict.fromkeys(
-    ("winograd_avx512vnni", "winograd_avx2", "winograd_sse41"), conv2d_3x3
-)
+LAYERS: dict[str, Callable[[Rng, bool], Case]] = {
+    **dict.fromkeys(("winograd_avx512vnni", "winograd_avx2", "winograd_sse41"), conv2d_3x3),
+    **dict.fromkeys(("dense_avx512vnni", "dense_avx2", "dense_sse41"), dense_row),
+}
 """Generators for kernels that compute few cases of their kind."""
 
 

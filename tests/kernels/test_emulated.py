@@ -63,5 +63,5 @@ def test_emulated_kernel(target: str, kernel_set: str, name: str, kind: str, ker
     assert kernel.set == kernel_set
     scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
     print(f"EDGEKIT_SEED={SEED}")
-    values, cases = compare_with_scalar(machine, kernel, scalar, lambda seed: case(kind, seed), SEED, VALUES)
+    values, cases = compare_with_scalar(machine, kernel, scalar, lambda seed: case(kind, seed, name), SEED, VALUES)
     print(f"{name} on {target}, {TARGETS[target].verify[kernel_set]}: {values} values in {cases} cases")

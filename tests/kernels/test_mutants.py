@@ -117,7 +117,7 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
     def on(*stems: str) -> tuple[str, ...]:
         return tuple(f"{s}_{isa}" for s in stems)
 
-    rounded = on("conv2d", "depthwise", "matmul", "add", "mul", "prelu", "layer_norm", "average_pool", "quantize")
+    rounded = on("conv2d", "dense", "depthwise", "matmul", "add", "mul", "prelu", "layer_norm", "average_pool", "quantize")
     magic = f"{prefix}_set1_ps(12582912.0f)"
     return [
         Mutant("fused multiply-add in requantization", header, scaled,
@@ -147,6 +147,18 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
                "    if (count > 0)\n        return v_load_bytes(x);", on("prelu", "dequantize")),
         Mutant("last step of an odd depth twice", "x86/matmul.h", "        to[p->k] = 0;", "        to[p->k] = to[p->k - 1];",
                on("matmul")),
+        Mutant("nine steps in 16 bits", "x86/dense_halves.h", "#define STEPS 8 ", "#define STEPS 9 ", on("dense")),
+        Mutant("low halves of seven bits", "x86/dense_halves.h", "_mm_and_si128(u, low_half)", "_mm_and_si128(u, _mm_set1_epi8(127))", on("dense")),
+        Mutant("high halves fifteen times", "x86/dense_halves.h", "v_set16(16)", "v_set16(15)", on("dense")),
+        Mutant("signed activations", "x86/dense_halves.h", "_mm_xor_si128(x, _mm_set1_epi8(-128))", "x", on("dense")),
+        Mutant("last steps left out", "x86/dense_halves.h", "for (; at < block->steps; at++)", "for (; at < block->steps / 2 * 2; at++)", on("dense")),
+        Mutant("last activations left out", "x86/dense_halves.h", "    if (count > 0) {", "    if (0) {", on("dense")),
+        Mutant("read behind the input", "x86/dense_halves.h", "memcpy(rest, x, (size_t)count);", "memcpy(rest, x, 16);", on("dense")),
+        Mutant("channels in front of the range", "x86/dense_halves.h", "n >= range->ch && n + BLOCK", "n + BLOCK", on("dense")),
+        Mutant("first channel of the tile always", "x86/dense_halves.h", "memcpy(out + first, buffer + first, (size_t)(end - first));",
+               "memcpy(out, buffer, (size_t)end);", on("dense")),
+        Mutant("starts behind the last", "x86/dense_halves.h", "memcpy(start, block.start, (size_t)lanes * sizeof start[0]);",
+               "memcpy(start, block.start, sizeof start);", on("dense")),
         Mutant("saturating 16-bit product pairs", f"x86/conv2d_{isa}.c", f"= {prefix}_madd_epi16(w, x);",
                f"""= {prefix}_min_epi32({prefix}_madd_epi16(w, x), {prefix}_set1_epi32(32767));""", on("conv2d")),
         Mutant("padding of zero", "x86/conv2d_panel.h", "fill16(zero, to + i);", "fill16(zero & 0, to + i);", on("conv2d")),
@@ -201,6 +213,7 @@ SOFTMAX512 = ("softmax_avx512vbmi",)
 NORM512 = ("layer_norm_avx512vnni",)
 TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);"
 CONV512 = ("conv2d_avx512vnni",)
+DENSE512 = ("dense_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
 TOP512 = (*VNNI512, "mul_avx512vnni", "layer_norm_avx512vnni")
@@ -273,6 +286,13 @@ AVX512VNNI = [
            return _mm512_cvttps_epi32(_mm512_add_ps(v, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""", (*CONV512, "add_avx512vnni")),
     Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile))", "    if (0)", CONV512),
     Mutant("output pixels with gaps as one run", "x86/conv2d_avx512vnni.c", "step == tiles * TILE_N && ", "", CONV512),
+    Mutant("activations as they are", "x86/dense_avx512vnni.c", "_mm512_xor_si512(broadcast4((const uint8_t *)x), _mm512_set1_epi8(-128))",
+           "broadcast4((const uint8_t *)x)", DENSE512),
+    Mutant("last activations left out", "x86/dense_avx512vnni.c", "    if (k > 0) {", "    if (0) {", DENSE512),
+    Mutant("read behind the input", "x86/dense_avx512vnni.c", "last_activations(x, ek_min(k, TILE_K))", "activations(x)", DENSE512),
+    Mutant("a chain left out", "x86/dense_avx512vnni.c", "_mm512_add_epi32(acc[2], acc[3])", "acc[2]", DENSE512),
+    Mutant("channels in front of the range", "x86/dense_avx512vnni.c", "n >= range->ch && ", "", DENSE512),
+    Mutant("channels behind the range", "x86/dense_avx512vnni.c", "low_bits(ek_max(end - i * 64, 0))", "low_bits(64)", DENSE512),
     Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
     Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",
            "_mm512_max_epi8(all, r->lowest)", PACKED512),
