@@ -2,8 +2,9 @@
  *
  * Body of depthwise_avx2.c and depthwise_sse41.c: the bytes of two taps are interleaved and
  * widened, so that one multiply-add sums both taps of LANES channels exactly. 3x3 windows keep
- * their columns in registers; others read each tap through an offset. Channels beyond a multiple of
- * LANES and channel multipliers go to the scalar kernel.
+ * their columns in registers; for others the rows of some windows are interleaved and widened in
+ * scratch first, with the padding in place. Channels beyond a multiple of LANES and channel
+ * multipliers go to the scalar kernel.
  */
 #include <string.h>
 
@@ -12,6 +13,13 @@
 #include "vector.h"
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Loops over registers must disappear. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 /* What stays the same along a row for LANES channels. */
 typedef struct lane_params {
@@ -32,6 +40,16 @@ INLINE lane_params lane_params_at(const ek_conv_params *p, const vint *weights, 
 INLINE void store(int8_t *y, vint acc, const lane_params *l, const requant *r)
 {
     v_store_i8(y, v_requantize(acc, l->multiplier, r), r);
+}
+
+/* Four pixels. */
+INLINE void store4(int8_t *y, ptrdiff_t step, const vint acc[4], const lane_params *l,
+                   const requant *r)
+{
+    const vint rounded[4] = {
+        v_requantize(acc[0], l->multiplier, r), v_requantize(acc[1], l->multiplier, r),
+        v_requantize(acc[2], l->multiplier, r), v_requantize(acc[3], l->multiplier, r)};
+    v_store4_i8(y, step, rounded, r);
 }
 
 /* ---- 3x3 ------------------------------------------------------------------------------------- */
@@ -129,83 +147,127 @@ static void run_3x3(const ek_conv_params *p, const int8_t *image, int32_t h, int
 
 /* ---- Any window ------------------------------------------------------------------------------ */
 
+#define BAND_COLUMNS 32 /* output columns whose input is prepared at a time */
+
+static int32_t row_pairs_of(const ek_conv_params *p)
+{
+    return ek_ceil_div(p->kernel_h, 2);
+}
+
 static int32_t pairs_of(const ek_conv_params *p)
 {
-    return ek_ceil_div(p->kernel_h * p->kernel_w, 2);
+    return row_pairs_of(p) * p->kernel_w;
 }
 
-/* Weights of taps 2i and 2i + 1, a missing last one zero. */
+/* Input columns that `count` windows beside each other span. */
+static int32_t span_of(const ek_conv_params *p, int32_t count)
+{
+    return (count - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w + 1;
+}
+
+static size_t band_bytes(const ek_conv_params *p)
+{
+    return (size_t)span_of(p, ek_min(p->out.w, BAND_COLUMNS)) * (size_t)row_pairs_of(p)
+        * sizeof(vint);
+}
+
+/* [column][pair of rows] of weights for LANES channels; zero for the row that a last pair lacks. */
 static void prepare_any(const ek_conv_params *p, int32_t c, vint *to)
 {
-    const int32_t taps = p->kernel_h * p->kernel_w;
     const int8_t zeros[LANES] = {0};
-    for (int32_t t = 0; t < taps; t += 2) {
-        const int8_t *w = p->weights.data + (ptrdiff_t)t * p->out.c + c;
-        to[t / 2] = v_pair(v_load_bytes(w), v_load_bytes(t + 1 < taps ? w + p->out.c : zeros));
-    }
+    const ptrdiff_t row = (ptrdiff_t)p->kernel_w * p->out.c;
+    for (int32_t kw = 0; kw < p->kernel_w; kw++)
+        for (int32_t kh = 0; kh < p->kernel_h; kh += 2) {
+            const int8_t *w = p->weights.data + kh * row + (ptrdiff_t)kw * p->out.c + c;
+            *to++ = v_pair(v_load_bytes(w), v_load_bytes(kh + 1 < p->kernel_h ? w + row : zeros));
+        }
 }
 
-/* Where each tap is, from the window's first; a missing last one is the first again. */
+/* Where each pair of taps is in a band, from the first of its window, in vectors. */
 static void fill_offsets(const ek_conv_params *p, int32_t *offsets)
 {
-    const int32_t taps = p->kernel_h * p->kernel_w;
-    for (int32_t t = 0; t < taps; t++)
-        offsets[t] = t / p->kernel_w * p->dilation_h * p->in.h_stride
-            + t % p->kernel_w * p->dilation_w * p->in.w_stride;
-    if (taps % 2)
-        offsets[taps] = 0;
+    const int32_t row_pairs = row_pairs_of(p);
+    for (int32_t t = 0; t < pairs_of(p); t++)
+        offsets[t] = t / row_pairs * p->dilation_w * row_pairs + t % row_pairs;
 }
 
-INLINE vint sum_taps(const lane_params *l, const int8_t *x, const int32_t *offsets,
-                        int32_t pairs)
+/* LANES channels of an input row; outside the input it stands still on x_zero. */
+typedef struct tap_row {
+    const int8_t *x;
+    ptrdiff_t step;
+} tap_row;
+
+INLINE tap_row tap_row_at(const ek_conv_params *p, const int8_t *image, const int8_t *outside,
+                          int32_t ih)
 {
-    vint acc = l->start;
-    for (int32_t i = 0; i < pairs; i++) {
-        const vint v =
-            v_pair(v_load_bytes(x + offsets[2 * i]), v_load_bytes(x + offsets[2 * i + 1]));
-        acc = v_add(acc, v_madd(v, l->weights[i]));
-    }
-    return acc;
+    const int inside = ih >= 0 && ih < p->in.h;
+    return (tap_row){inside ? image + (ptrdiff_t)ih * p->in.h_stride : outside,
+                     inside ? p->in.w_stride : 0};
 }
 
-/* The same for a window that is partly outside the input. */
-static vint sum_border(const ek_conv_params *p, const lane_params *l, const int8_t *image,
-                          int32_t h, int32_t w)
+/* [column][pair of rows] of what windows from (h, w) on read; `image` is at the first channel. */
+static void fill_band(const ek_conv_params *p, const int8_t *image, int32_t h, int32_t w,
+                      int32_t columns, vint *band)
 {
-    int8_t zeros[LANES];
-    memset(zeros, p->x_zero, sizeof zeros);
-    const vbytes outside = v_load_bytes(zeros);
-    const int32_t taps = p->kernel_h * p->kernel_w;
-    vbytes pair[2] = {outside, outside};
-    vint acc = l->start;
-    for (int32_t t = 0; t < taps; t++) {
-        const int32_t ih = h + t / p->kernel_w * p->dilation_h;
-        const int32_t iw = w + t % p->kernel_w * p->dilation_w;
-        const int inside = ih >= 0 && ih < p->in.h && iw >= 0 && iw < p->in.w;
-        pair[t % 2] = inside ? v_load_bytes(image + ek_image_at(&p->in, 0, ih, iw)) : outside;
-        if (t % 2 || t + 1 == taps) {
-            const vint v = v_pair(pair[0], pair[1]);
-            acc = v_add(acc, v_madd(v, l->weights[t / 2]));
-        }
+    const int32_t row_pairs = row_pairs_of(p);
+    const ek_taps inside = ek_taps_inside(w, columns, 1, p->in.w);
+    const vint zero = v_set16(p->x_zero);
+    int8_t outside[LANES];
+    memset(outside, p->x_zero, sizeof outside);
+    for (int32_t i = 0; i < row_pairs; i++) {
+        const int32_t ih = h + 2 * i * p->dilation_h;
+        const int lone = 2 * i + 1 == p->kernel_h; /* its partner's weights are zero */
+        const tap_row a = tap_row_at(p, image, outside, ih);
+        const tap_row b = lone ? a : tap_row_at(p, image, outside, ih + p->dilation_h);
+        for (int32_t col = 0; col < inside.first; col++)
+            band[col * row_pairs + i] = zero;
+        for (int32_t col = inside.first; col < inside.end; col++)
+            band[col * row_pairs + i] = v_pair(v_load_bytes(a.x + (w + col) * a.step),
+                                               v_load_bytes(b.x + (w + col) * b.step));
+        for (int32_t col = inside.end; col < columns; col++)
+            band[col * row_pairs + i] = zero;
     }
-    return acc;
 }
 
+/* `windows` (a constant) windows, `step` vectors apart. */
+INLINE void sum_windows(const int windows, const lane_params *l, const vint *band, ptrdiff_t step,
+                        const int32_t *offsets, int32_t pairs, vint *acc)
+{
+    UNROLL for (int i = 0; i < windows; i++) acc[i] = l->start;
+    for (int32_t t = 0; t < pairs; t++) {
+        const vint w = l->weights[t], *x = band + offsets[t];
+        UNROLL for (int i = 0; i < windows; i++)
+            acc[i] = v_add(acc[i], v_madd(w, x[i * step]));
+    }
+}
+
+static void multiply_band(const ek_conv_params *p, const lane_params *l, const vint *band,
+                          const int32_t *offsets, const requant *r, int32_t columns, int8_t *y)
+{
+    const ptrdiff_t step = (ptrdiff_t)p->stride_w * row_pairs_of(p), y_step = p->out.w_stride;
+    const int32_t pairs = pairs_of(p);
+    vint acc[4];
+    int32_t col = 0;
+    for (; col + 4 <= columns; col += 4) {
+        sum_windows(4, l, band + col * step, step, offsets, pairs, acc);
+        store4(y + col * y_step, y_step, acc, l, r);
+    }
+    for (; col < columns; col++) {
+        sum_windows(1, l, band + col * step, step, offsets, pairs, acc);
+        store(y + col * y_step, acc[0], l, r);
+    }
+}
+
+/* An output row; `y` is at its first column. */
 static void run_any(const ek_conv_params *p, const int8_t *image, int32_t h, int32_t c,
-                    const vint *weights, const int32_t *offsets, const requant *r,
+                    const vint *weights, const int32_t *offsets, vint *band, const requant *r,
                     const ek_range *range, int8_t *y)
 {
     const lane_params l = lane_params_at(p, weights, c);
-    const int32_t pairs = pairs_of(p);
-    const ek_taps rows = ek_taps_inside(h, p->kernel_h, p->dilation_h, p->in.h);
-    const int rows_inside = rows.end - rows.first == p->kernel_h;
-    const int32_t last_w = p->in.w - 1 - (p->kernel_w - 1) * p->dilation_w;
-    for (int32_t col = range->col; col < range->col_end; col++) {
-        const int32_t w = col * p->stride_w - p->pad_left;
-        const vint acc = rows_inside && w >= 0 && w <= last_w
-            ? sum_taps(&l, image + c + ek_image_at(&p->in, 0, h, w), offsets, pairs)
-            : sum_border(p, &l, image + c, h, w);
-        store(y + c + (ptrdiff_t)col * p->out.w_stride, acc, &l, r);
+    for (int32_t col = range->col; col < range->col_end; col += BAND_COLUMNS) {
+        const int32_t columns = ek_min(BAND_COLUMNS, range->col_end - col);
+        fill_band(p, image + c, h, col * p->stride_w - p->pad_left, span_of(p, columns), band);
+        multiply_band(p, &l, band, offsets, r, columns, y + c + (ptrdiff_t)col * p->out.w_stride);
     }
 }
 
@@ -227,7 +289,7 @@ size_t VECTOR_NAME_WITH(ek_depthwise, scratch)(const void *params)
 {
     const ek_conv_params *p = params;
     const size_t weights = (size_t)(p->out.c / LANES) * (size_t)vectors_of(p) * sizeof(vint);
-    return weights + (is_3x3(p) ? 0 : (size_t)pairs_of(p) * 2 * sizeof(int32_t));
+    return weights + (is_3x3(p) ? 0 : band_bytes(p) + (size_t)pairs_of(p) * sizeof(int32_t));
 }
 
 void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void *out, void *scratch,
@@ -238,7 +300,8 @@ void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void 
     const int32_t blocks = (range->ch_end - range->ch) / LANES, vectors = vectors_of(p);
     const int three = is_3x3(p);
     vint *weights = scratch;
-    int32_t *offsets = (int32_t *)(void *)(weights + (ptrdiff_t)blocks * vectors);
+    vint *band = weights + (ptrdiff_t)blocks * vectors;
+    int32_t *offsets = three ? NULL : (int32_t *)(void *)((uint8_t *)band + band_bytes(p));
 
     for (int32_t i = 0; i < blocks; i++)
         (three ? prepare_3x3 : prepare_any)(p, range->ch + i * LANES, weights + i * vectors);
@@ -255,7 +318,7 @@ void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void 
             if (three)
                 run_3x3(p, image, h, c, weights + i * vectors, &r, range, y);
             else
-                run_any(p, image, h, c, weights + i * vectors, offsets, &r, range, y);
+                run_any(p, image, h, c, weights + i * vectors, offsets, band, &r, range, y);
         }
     }
     ek_range rest = *range;

@@ -114,6 +114,16 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storel_epi64((__m128i *)(void *)y, ek_pack8_avx2(rounded, r));
 }
+/* Four vectors, `step` bytes apart. */
+static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
+{
+    const __m256i all = ek_pack32_avx2(rounded[0], rounded[1], rounded[2], rounded[3], r);
+    const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);
+    _mm_storel_epi64((__m128i *)(void *)y, low);
+    _mm_storeh_pd((double *)(void *)(y + step), _mm_castsi128_pd(low));
+    _mm_storel_epi64((__m128i *)(void *)(y + 2 * step), high);
+    _mm_storeh_pd((double *)(void *)(y + 3 * step), _mm_castsi128_pd(high));
+}
 static inline vint v_set(int32_t a) { return _mm256_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm256_set1_epi16((short)a); }
 static inline vint v_sub16(vint a, vint b) { return _mm256_sub_epi16(a, b); }
@@ -172,6 +182,15 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     const int32_t bytes = _mm_cvtsi128_si32(ek_pack16_sse41(rounded, rounded, rounded, rounded, r));
     memcpy(y, &bytes, 4);
+}
+/* Four vectors, `step` bytes apart. */
+static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
+{
+    const __m128i all = ek_pack16_sse41(rounded[0], rounded[1], rounded[2], rounded[3], r);
+    const int32_t bytes[4] = {_mm_cvtsi128_si32(all), _mm_extract_epi32(all, 1),
+                              _mm_extract_epi32(all, 2), _mm_extract_epi32(all, 3)};
+    for (int i = 0; i < 4; i++)
+        memcpy(y + i * step, &bytes[i], sizeof bytes[i]);
 }
 static inline vint v_set(int32_t a) { return _mm_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm_set1_epi16((short)a); }
