@@ -94,12 +94,14 @@ EK_ASM_FUNCTION("ek_dsp_interleave",
                 "    push {r4-r11, lr}\n"
                 "    ldm r2, {r4-r7}\n"
                 "    add r2, r1, r1, lsl #1\n"
-                "    lsrs r3, r3, #1\n" /* an odd line first */
-                "    bcc 1f\n" INTERLEAVE_ONE
-                "1:  cbz r3, 3f\n"
-                "2:\n" INTERLEAVE_ONE INTERLEAVE_ONE
+                "    adds r3, #1\n" /* rounds of two lines, the first of an odd number by half */
+                "    lsrs r3, r3, #1\n"
+                "    beq 3f\n"
+                "    bcc 2f\n"
+                "1:\n" INTERLEAVE_ONE
+                "2:\n" INTERLEAVE_ONE
                 "    subs r3, #1\n"
-                "    bne 2b\n"
+                "    bne 1b\n"
                 "3:  pop {r4-r11, pc}\n");
 
 /* The weights of four channels: of the three lines first (w0, w1) and then (w1, w2). */
