@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Body of dense_avx2.c and dense_sse41.c. pmaddubsw takes weights as they lie in memory, but adds two
- * products in 16 bits, where those of whole bytes do not fit. So an activation, made unsigned by
+ * Body of dense_avx2.c and dense_sse41.c. pmaddubsw takes weights as they lie in memory, but adds
+ * two products in 16 bits, where those of whole bytes do not fit. So an activation, made unsigned by
  * adding 128, is cut in halves of four bits, u = 16 * high + low, and each half is multiplied:
  *
  *     |15 * -128 + 15 * -128| = 3840, and eight such pairs are at most 30720
  *
- * Eight steps of depth are therefore added up in 16 bits before pmaddwd widens them: 4.25 instructions
- * for 32 products, where weights that are widened first take 6.
+ * Eight steps of depth are therefore added up in 16 bits before pmaddwd widens them: 4.25
+ * instructions for 32 products, where weights that are widened first take 6.
  */
 #include "dense.h"
 #include "vector.h"
