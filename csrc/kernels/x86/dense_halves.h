@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Body of dense_avx2.c and dense_sse41.c. pmaddubsw takes weights as they lie in memory, but adds
- * two products in 16 bits, where those of whole bytes do not fit. So an activation, made unsigned by
- * adding 128, is cut in halves of four bits, u = 16 * high + low, and each half is multiplied:
+ * two products in 16 bits, where those of whole bytes do not fit. So an activation, made unsigned
+ * by adding 128, is cut in halves of four bits, u = 16 * high + low, and each half is multiplied:
  *
  *     |15 * -128 + 15 * -128| = 3840, and eight such pairs are at most 30720
  *
