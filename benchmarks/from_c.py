@@ -15,6 +15,7 @@ import numpy as np
 import edgekit
 from edgekit.bench.adapters.edgekit import quantized
 from edgekit.bench.client import TIMEOUT, Answering, PeerError
+from edgekit.parallel import processors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +26,7 @@ def build(folder: Path, source: str = "from_c") -> Path:
     Raises:
         PeerError: they cannot be built.
     """
-    run(source, [sys.executable, "-m", "SCons", "-C", str(ROOT), "-s", "-j2"])
+    run(source, [sys.executable, "-m", "SCons", "-C", str(ROOT), "-s", f"-j{processors()}"])
     return compile_with(ROOT / "build" / "host", folder, source)
 
 
