@@ -37,6 +37,14 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storeu_si128((__m128i *)(void *)y, ek_pack16_avx512vnni(rounded, r));
 }
+/* The quarters of `bytes`, LANES each, `step` bytes apart. */
+static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
+{
+    _mm_storeu_si128((__m128i *)(void *)y, _mm512_castsi512_si128(bytes));
+    _mm_storeu_si128((__m128i *)(void *)(y + step), _mm512_extracti32x4_epi32(bytes, 1));
+    _mm_storeu_si128((__m128i *)(void *)(y + 2 * step), _mm512_extracti32x4_epi32(bytes, 2));
+    _mm_storeu_si128((__m128i *)(void *)(y + 3 * step), _mm512_extracti32x4_epi32(bytes, 3));
+}
 static inline vint v_set(int32_t a) { return _mm512_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm512_set1_epi16((short)a); }
 static inline vint v_sub16(vint a, vint b) { return _mm512_sub_epi16(a, b); }
@@ -114,15 +122,20 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storel_epi64((__m128i *)(void *)y, ek_pack8_avx2(rounded, r));
 }
-/* Four vectors, `step` bytes apart. */
+/* The quarters of `bytes`, LANES each, `step` bytes apart. The upper halves are stored as floats:
+ * _mm_storeh_pd is an ordinary store of a double in GCC, which must be aligned. */
+static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
+{
+    const __m128i ab = _mm256_castsi256_si128(bytes), cd = _mm256_extracti128_si256(bytes, 1);
+    _mm_storel_epi64((__m128i *)(void *)y, ab);
+    _mm_storeh_pi((__m64 *)(void *)(y + step), _mm_castsi128_ps(ab));
+    _mm_storel_epi64((__m128i *)(void *)(y + 2 * step), cd);
+    _mm_storeh_pi((__m64 *)(void *)(y + 3 * step), _mm_castsi128_ps(cd));
+}
 static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
 {
-    const __m256i all = ek_pack32_avx2(rounded[0], rounded[1], rounded[2], rounded[3], r);
-    const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);
-    _mm_storel_epi64((__m128i *)(void *)y, low);
-    _mm_storeh_pd((double *)(void *)(y + step), _mm_castsi128_pd(low));
-    _mm_storel_epi64((__m128i *)(void *)(y + 2 * step), high);
-    _mm_storeh_pd((double *)(void *)(y + 3 * step), _mm_castsi128_pd(high));
+    v_store_quarters(y, step,
+                     ek_pack32_avx2(rounded[0], rounded[1], rounded[2], rounded[3], r));
 }
 static inline vint v_set(int32_t a) { return _mm256_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm256_set1_epi16((short)a); }
@@ -183,14 +196,18 @@ static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
     const int32_t bytes = _mm_cvtsi128_si32(ek_pack16_sse41(rounded, rounded, rounded, rounded, r));
     memcpy(y, &bytes, 4);
 }
-/* Four vectors, `step` bytes apart. */
+/* The quarters of `bytes`, LANES each, `step` bytes apart. */
+static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
+{
+    const int32_t quarters[4] = {_mm_cvtsi128_si32(bytes), _mm_extract_epi32(bytes, 1),
+                                 _mm_extract_epi32(bytes, 2), _mm_extract_epi32(bytes, 3)};
+    for (int i = 0; i < 4; i++)
+        memcpy(y + i * step, &quarters[i], sizeof quarters[i]);
+}
 static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
 {
-    const __m128i all = ek_pack16_sse41(rounded[0], rounded[1], rounded[2], rounded[3], r);
-    const int32_t bytes[4] = {_mm_cvtsi128_si32(all), _mm_extract_epi32(all, 1),
-                              _mm_extract_epi32(all, 2), _mm_extract_epi32(all, 3)};
-    for (int i = 0; i < 4; i++)
-        memcpy(y + i * step, &bytes[i], sizeof bytes[i]);
+    v_store_quarters(y, step,
+                     ek_pack16_sse41(rounded[0], rounded[1], rounded[2], rounded[3], r));
 }
 static inline vint v_set(int32_t a) { return _mm_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm_set1_epi16((short)a); }

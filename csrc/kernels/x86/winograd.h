@@ -32,7 +32,6 @@
  *     multiply_add(acc, x, w)   acc plus pairs of products
  *     broadcast_pair(x)         two int16, in every lane
  *     finish_row(acc, m, r)     four vectors as int8, one after the other
- *     store_row(y, step, v)     the quarters of such a vector, `step` apart
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -483,7 +482,7 @@ static __attribute__((noinline)) void finish_lanes(const ek_conv_params *p, cons
         } else if ((i) < tile->rows) {                                                          \
             const vint bytes = finish_row(acc.v, multiplier, r);                                \
             if (whole) {                                                                        \
-                store_row(y, p->out.w_stride, bytes);                                           \
+                v_store_quarters(y, p->out.w_stride, bytes);                                    \
             } else {                                                                            \
                 int8_t buffer[4 * LANES];                                                       \
                 v_store(buffer, bytes);                                                         \

@@ -69,15 +69,6 @@ static inline vint finish_row(const vint acc[4], vfloat multiplier, const requan
                           ek_requantize_avx2(acc[3], multiplier, r), r);
 }
 
-static inline void store_row(int8_t *y, ptrdiff_t step, vint bytes)
-{
-    const __m128i ab = _mm256_castsi256_si128(bytes), cd = _mm256_extracti128_si256(bytes, 1);
-    _mm_storel_epi64((__m128i *)(void *)y, ab);
-    _mm_storel_epi64((__m128i *)(void *)(y + step), _mm_unpackhi_epi64(ab, ab));
-    _mm_storel_epi64((__m128i *)(void *)(y + 2 * step), cd);
-    _mm_storel_epi64((__m128i *)(void *)(y + 3 * step), _mm_unpackhi_epi64(cd, cd));
-}
-
 #include "winograd.h"
 
 int ek_winograd_avx2_supports(const void *params)

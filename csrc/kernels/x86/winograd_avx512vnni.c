@@ -68,19 +68,6 @@ static inline vint finish_row(const vint acc[4], vfloat multiplier, const requan
                      ek_requantize_top(acc[3], multiplier, r), r);
 }
 
-static inline void store_bytes(int8_t *y, __m128i v)
-{
-    _mm_storeu_si128((__m128i *)(void *)y, v);
-}
-
-static inline void store_row(int8_t *y, ptrdiff_t step, vint bytes)
-{
-    store_bytes(y, _mm512_castsi512_si128(bytes));
-    store_bytes(y + step, _mm512_extracti32x4_epi32(bytes, 1));
-    store_bytes(y + 2 * step, _mm512_extracti32x4_epi32(bytes, 2));
-    store_bytes(y + 3 * step, _mm512_extracti32x4_epi32(bytes, 3));
-}
-
 #include "winograd.h"
 
 int ek_winograd_avx512vnni_supports(const void *params)

@@ -66,16 +66,6 @@ static inline vint finish_row(const vint acc[4], vfloat multiplier, const requan
                            ek_requantize_sse41(acc[3], multiplier, r), r);
 }
 
-static inline void store_four(int8_t *y, int32_t bytes) { memcpy(y, &bytes, sizeof bytes); }
-
-static inline void store_row(int8_t *y, ptrdiff_t step, vint bytes)
-{
-    store_four(y, _mm_cvtsi128_si32(bytes));
-    store_four(y + step, _mm_extract_epi32(bytes, 1));
-    store_four(y + 2 * step, _mm_extract_epi32(bytes, 2));
-    store_four(y + 3 * step, _mm_extract_epi32(bytes, 3));
-}
-
 #include "winograd.h"
 
 int ek_winograd_sse41_supports(const void *params)
