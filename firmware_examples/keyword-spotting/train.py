@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the keyword network on synthetic words and writes its model and data.
+"""Trains the keyword network and writes its model and data.
 
-    python firmware_examples/keyword-spotting/train.py
+    python firmware_examples/keyword-spotting/train.py [RECORDINGS]
 
-writes `keywords.onnx`, `keywords_calib.npz` and `keywords_test.npz` beside this file: a network of depthwise-separable
+trains on synthetic words, or on those of a folder as `recordings.py` describes it, and writes `keywords.onnx`, `keywords_calib.npz` and `keywords_test.npz` beside this file: a network of depthwise-separable
 convolutions with batch normalization, and int8 features, of which it sees x / 32. It needs NumPy and onnx.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import words
 from log_mel import BANDS, FRAMES, log_mel
-from words import LABELS, clips
+from recordings import Recordings
+from words import LABELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,7 +30,12 @@ BATCH = 32
 FIT = 4000
 TEST = 400
 CALIBRATION = 96
+FIT_SHARE = 0.9
+"""Of recordings; the others are the test's."""
 SCALE = np.float32(32)
+
+Clips = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Makes or chooses a clip for each label: indices of `LABELS` to int16[N, RATE]."""
 
 
 def network(rng: np.random.Generator) -> Sequence:
@@ -50,7 +58,14 @@ def separable(rng: np.random.Generator, inputs: int, outputs: int) -> list[Layer
     ]  # fmt: skip
 
 
-def labelled(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def sources(folder: Path | None) -> tuple[Clips, Clips]:
+    """Where training and test have their clips from; no recording is in both."""
+    if folder is None:
+        return words.clips, words.clips
+    return Recordings(folder, 0, FIT_SHARE).clips, Recordings(folder, FIT_SHARE, 1).clips
+
+
+def labelled(clips: Clips, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Features int8[N,48,16,1] of random clips, and their classes int64[N], equally many of each in random order."""
     labels = rng.permutation(np.arange(count) % len(LABELS))
     return log_mel(clips(labels, rng))[..., None], labels
@@ -62,14 +77,16 @@ def augment(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def classes(net: Sequence, x: np.ndarray) -> np.ndarray:
-    return np.concatenate([net.forward(part / SCALE, training=False).argmax(1) for part in np.split(x, len(x) // 100)])
+    parts = np.array_split(x, -(-len(x) // 100))
+    return np.concatenate([net.forward(part / SCALE, training=False).argmax(1) for part in parts])
 
 
-def main() -> None:
+def main(folder: Path | None = None) -> None:
     here = Path(__file__).resolve().parent
     rng = np.random.default_rng(SEED)
-    fit_x, fit_y = labelled(FIT, rng)
-    x, y = labelled(TEST, rng)
+    fit, test = sources(folder)
+    fit_x, fit_y = labelled(fit, FIT, rng)
+    x, y = labelled(test, TEST, rng)
     print(f"{FIT + TEST} clips", flush=True)
     net = network(rng)
     train(net, fit_x, fit_y, rng, epochs=EPOCHS, batch=BATCH, augment=augment)
@@ -82,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))

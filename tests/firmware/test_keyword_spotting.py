@@ -24,6 +24,7 @@ from edgekit.format.reader import read
 from edgekit.program import Quant
 from tests.firmware.boards import ready
 from tests.package.test_docs import block, shell
+from tests.sanitizers import skip_without_sanitizers
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,10 @@ def example(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def modules(example: Path) -> Iterator[dict[str, ModuleType]]:
-    """log_mel.py and words.py."""
+    """The example's scripts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(example))
-        yield {name: importlib.import_module(name) for name in ("log_mel", "words")}
+        yield {name: importlib.import_module(name) for name in ("log_mel", "words", "recordings", "train")}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,10 @@ def test_log_mel(example: Path, modules: dict[str, ModuleType], rng: np.random.G
         }
     """)
     flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsanitize=undefined,address", "-fno-sanitize-recover"]
-    subprocess.run(["cc", *flags, f"-I{example}", str(tmp_path / "main.c"), str(example / "log_mel.c"), "-o", str(program)], check=True)
+    command = ["cc", *flags, f"-I{example}", str(tmp_path / "main.c"), str(example / "log_mel.c"), "-o", str(program)]
+    compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+    skip_without_sanitizers(compiled.returncode != 0, compiled.stderr)
+    assert compiled.returncode == 0, compiled.stderr
     words = modules["words"]
     sounds = np.concatenate([hostile_sounds(rng), words.clips(np.arange(len(words.LABELS)), rng)])
     done = subprocess.run([program], input=sounds.tobytes(), stdout=subprocess.PIPE, check=True)
@@ -125,23 +129,60 @@ def test_accuracy(example: Path, model: Path) -> None:
     assert abs(100 * int8_top1.value - float(stated[2])) <= 0.5
 
 
-def test_recordings(example: Path, modules: dict[str, ModuleType], tmp_path: Path) -> None:
-    """The README's function reads sound files as the synthesizer's clips are read; what is missing in a second is silence."""
-    words, log_mel = modules["words"], modules["log_mel"].log_mel
-    names, count = words.LABELS[2:4], 2
-    sounds = words.clips(np.repeat([2, 3], count), np.random.default_rng(0))
-    sounds[1, 12345:] = 0
-    for i, sound in enumerate(sounds):
-        path = tmp_path / names[i // count] / f"{i}.wav"
-        path.parent.mkdir(exist_ok=True)
+@pytest.fixture
+def speech(modules: dict[str, ModuleType], tmp_path: Path) -> Path:
+    """A data set: 20 files of each keyword and of two other words, whose samples are all the file's number from 1 on, and noise of 0.5 and
+    30 seconds, positive in the first nine tenths and then negative."""
+    names = (*modules["words"].LABELS[2:], "bed", "cat")
+    files = {f"{name}/{speaker:02}_0.wav": np.full(16000, 20 * i + speaker + 1) for i, name in enumerate(names) for speaker in range(20)}
+    files["yes/00_0.wav"] = files["yes/00_0.wav"][:12345]
+    files |= {f"_background_noise_/{count}.wav": np.repeat([1000] * 9 + [-1000], count // 10) for count in (8000, 480000)}
+    for name, sound in files.items():
+        path = tmp_path / "speech" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, 16000, 0, "NONE", ""))
-            file.writeframes(sound[: 12345 if i == 1 else None].astype("<i2").tobytes())
-    scope = {"Path": Path, "np": np, "wave": wave, "RATE": 16000, "log_mel": log_mel}
-    exec(block((example / "README.md").read_text(encoding="utf-8"), "recordings", "python"), scope)
-    features, labels = scope["labelled"](tmp_path, names, count)  # type: ignore[operator]
-    np.testing.assert_array_equal(features[..., 0], log_mel(sounds))
-    assert labels.tolist() == [0, 0, 1, 1]
+            file.writeframes(sound.astype("<i2").tobytes())
+    return tmp_path / "speech"
+
+
+def test_recordings(modules: dict[str, ModuleType], speech: Path, rng: np.random.Generator) -> None:
+    """Training and test share no file; classes are the folders of their names; what is missing in a second is zero."""
+    names = modules["words"].LABELS
+    fit, test = modules["train"].sources(speech)
+    for clips, speakers, sign in ((fit, range(18), 1), (test, range(18, 20), -1)):
+        labels = rng.permutation(np.repeat(np.arange(len(names)), len(speakers)))
+        sounds = clips(labels, rng)
+        assert sounds.shape == (len(labels), 16000) and sounds.dtype == np.int16
+        for i, name in enumerate(names[2:]):
+            given = sounds[labels == names.index(name), 0]
+            assert sorted(given) == [20 * i + speaker + 1 for speaker in speakers]
+        given = sounds[labels == names.index("unknown"), 0]
+        assert len(set(given)) == len(speakers)
+        assert set(given) <= {20 * i + speaker + 1 for i in (6, 7) for speaker in speakers}
+        assert (sign * sounds[labels == names.index("silence")] >= 0).all()
+        short = sounds[sounds[:, 0] == 1]
+        assert len(short) == (0 in speakers)
+        assert all((sound == np.repeat([1, 0], [12345, 16000 - 12345])).all() for sound in short)
+
+
+def test_recordings_that_are_missing(modules: dict[str, ModuleType], speech: Path, rng: np.random.Generator) -> None:
+    recordings = modules["recordings"].Recordings
+    with pytest.raises(ValueError, match="3 clips of 'yes' are asked for, and 2 there"):
+        recordings(speech, 0.9, 1).clips(np.full(3, 2), rng)
+    with pytest.raises(ValueError, match="_background_noise_ has no recording of which this part is a second long"):
+        recordings(speech, 0.98, 1).clips(np.zeros(1, int), rng)
+
+
+def test_labelled_recordings(modules: dict[str, ModuleType], speech: Path, rng: np.random.Generator) -> None:
+    """Features and classes as the training takes them, of a number of clips that is no multiple of anything."""
+    train = modules["train"]
+    fit, _ = train.sources(speech)
+    features, labels = train.labelled(fit, 131, rng)
+    assert features.shape == (131, 48, 16, 1) and features.dtype == np.int8
+    assert sorted(labels) == sorted(i % 8 for i in range(131))
+    assert labels.tolist() != [i % 8 for i in range(131)]
+    assert train.classes(train.network(rng), features).shape == (131,)
 
 
 @pytest.mark.slow
