@@ -72,7 +72,7 @@ def stack_bound(gcc: str, folder: Path, image: Path, kernels: Iterable[str], ope
             if symbol in functions:
                 functions[symbol].calls |= _targets(folder / source, int(line), int(column), meant, functions)
     if not compiled:
-        raise EdgekitError(f"{gcc} wrote no call graph of {image.name}; -fcallgraph-info wants GCC 10 or newer")
+        raise EdgekitError(f"{gcc} wrote no call graph of {image.name}; that takes GCC 11 or newer")
     for symbol, frame in compiled.items():
         if symbol in functions:
             functions[symbol].frame = frame
