@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchmarks import compare, zoo
+from benchmarks import compare, report, zoo
 from edgekit.bench import environments, peers
 from edgekit.bench.client import Client, PeerError
 from edgekit.bench.environments import PEERS, Environment, Peer
@@ -123,6 +123,13 @@ def test_models_are_kept_until_version_or_network_change(net: compare.Net, tmp_p
     for _ in range(2):
         compare.made(unstamped, net, "int8", tmp_path / "work")
     assert log.read_text() == "peer " * 5
+
+
+def test_c_runs_the_file_that_python_runs(net: compare.Net, tmp_path: Path) -> None:
+    engines = [Fake(name, tmp_path, stamp=None) for name in (report.OWN, report.OWN_FROM_C, "peer")]
+    found = compare.measure(net, engines, PLAN, tmp_path / "work", None)
+    assert list(found["engines"]) == [report.OWN, report.OWN_FROM_C, "peer"] and not found["failed"]
+    assert (tmp_path / "work" / "net" / "prepared.txt").read_text() == f"{report.OWN} peer "
 
 
 def test_recipes(net: compare.Net, tmp_path: Path) -> None:
