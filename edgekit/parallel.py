@@ -22,7 +22,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], at_once: int) -> Itera
     """Each item and what `function` makes of it, in order, computed by `at_once` threads.
 
     While the caller looks at one result, there are at most `at_once` - 1 others, being computed or waiting. What
-    `function` raises is raised in its turn.
+    `items` and `function` raise is raised in its turn, behind the results before it.
     """
     if at_once <= 1:
         for item in items:
@@ -35,8 +35,17 @@ def ahead(function: Callable[[T], R], items: Iterable[T], at_once: int) -> Itera
         return item, future.result()
 
     pool = ThreadPoolExecutor(at_once)
+    source = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception:
+                while waiting:
+                    yield oldest()
+                raise
             waiting.append((item, pool.submit(function, item)))
             if len(waiting) == at_once:
                 yield oldest()
