@@ -55,27 +55,35 @@ def _outputs(
     kernels: str,
     cuts: Sequence[int] | None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    pipeline: _Pipeline | None = None
-    failure: Exception | None = None
-    while True:
-        try:
-            sample = next(samples)
-            if pipeline is None:
-                pipeline = _Pipeline(
-                    model, sample, kernels, cuts or measured_cuts(model, sample, stages, kernels)
-                )
-            pipeline.push(sample)
-        except StopIteration:
-            break
-        except Exception as error:  # what came before it is returned first, as it would be one by one
-            failure = error
-            break
-        if pipeline.is_full:
+    pipeline: Pipeline | None = None
+    failure: Exception | None = None  # what came before it is returned first, as it would be one by one
+    try:
+        while failure is None:
+            try:
+                sample = next(samples)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            try:
+                if pipeline is None:
+                    begins = cuts or measured_cuts(model, sample, stages, kernels)
+                    pipeline = Pipeline(model, sample, kernels, begins)
+                pipeline.push(sample)
+            except Exception as error:
+                failure = error
+                break
+            if pipeline.is_full:
+                yield pipeline.pop()
+        while pipeline is not None and pipeline.inside:
             yield pipeline.pop()
-    while pipeline is not None and pipeline.inside:
-        yield pipeline.pop()
-    if failure is not None:
-        raise failure
+        if failure is not None:
+            raise failure
+    finally:
+        failure = None  # its traceback holds this frame
+        if pipeline is not None:
+            pipeline.close()  # frames in that traceback hold it
 
 
 def measured_cuts(model: Model, sample: np.ndarray | Arrays, stages: int, kernels: str = "auto") -> list[int]:
@@ -117,8 +125,16 @@ def _cuts_within(costs: Sequence[int], limit: int) -> list[int]:
     return cuts
 
 
-class _Pipeline:
-    """Runners in turn, each with a sample under way or none."""
+class Pipeline:
+    """Runners in turn, each with a sample under way or none.
+
+    Args:
+        sample: one whose types all others have.
+        cuts: where stages begin: 0 and further indices of operators, growing.
+
+    Raises:
+        InputError, DataError: cuts or sample do not fit the model.
+    """
 
     def __init__(self, model: Model, sample: np.ndarray | Arrays, kernels: str, cuts: Sequence[int]) -> None:
         self._model = model
@@ -130,13 +146,25 @@ class _Pipeline:
 
     @property
     def inside(self) -> int:
+        """Samples that are pushed and not popped."""
         return self._pushed - self._popped
 
     @property
     def is_full(self) -> bool:
+        """Whether a sample must be popped before the next one is pushed."""
         return self.inside == len(self._runners)
 
+    def close(self) -> None:
+        """Ends the threads; samples under way are lost. Nothing else may be called after it."""
+        del self._native
+        self._runners.clear()
+
     def push(self, sample: np.ndarray | Arrays) -> None:
+        """Gives a sample to the first stage; not where the pipeline is full.
+
+        Raises:
+            DataError: the sample is none of this stream.
+        """
         formats, batch = self._model._one_batch(sample)
         if formats != self._formats:
             raise DataError(f"samples of a stream have the same types: {formats} after {self._formats}")
@@ -147,6 +175,7 @@ class _Pipeline:
         self._pushed += 1
 
     def pop(self) -> dict[str, np.ndarray]:
+        """The outputs of the oldest sample inside, once they are computed; output name -> a copy."""
         self._native.pop()
         runner = self._runners[self._popped % len(self._runners)]
         self._popped += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import edgekit
 from edgekit.errors import DataError, InputError
+from edgekit.runtime import pipeline
 from edgekit.runtime.model import Model
 from edgekit.runtime.pipeline import balanced_cuts, measured_cuts
 
@@ -118,21 +120,69 @@ def test_samples_are_taken_as_there_is_room(model: Model, images: np.ndarray) ->
     outputs.close()  # with samples under way
 
 
-def test_an_abandoned_stream_ends_its_threads(model: Model, images: np.ndarray) -> None:
+def threads() -> set[str]:
+    """The numbers of this process's threads."""
     tasks = Path("/proc/self/task")
     if not tasks.is_dir():
         pytest.skip("no /proc/self/task to count threads in")
+    return {task.name for task in tasks.iterdir()}
 
-    def count() -> int:
-        return len(list(tasks.iterdir()))
 
-    before = count()
+def wait_for_threads(count: int, before: set[str]) -> None:
+    """Until there are so many that were not there before; one that was joined can be listed for another moment."""
+    deadline = time.monotonic() + 60
+    while len(threads() - before) != count and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(threads() - before) == count
+
+
+@pytest.fixture
+def before() -> Iterator[set[str]]:
+    """The threads that are there, without any that garbage holds; none is collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    yield threads()
+    gc.enable()
+
+
+def test_an_abandoned_stream_ends_its_threads(model: Model, images: np.ndarray, before: set[str]) -> None:
     outputs = model.stream(itertools.cycle(images), cuts=[0, 1, 2])
     next(outputs)
-    assert count() == before + 2
+    wait_for_threads(2, before)
     del outputs
-    gc.collect()
-    assert count() == before
+    wait_for_threads(0, before)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 5], ids=["first", "second", "sixth"])
+def test_a_failed_stream_ends_its_threads(
+    model: Model, images: np.ndarray, before: set[str], wrong: int
+) -> None:
+    samples = [*images[:wrong], np.zeros((8, 8, 2), np.uint8)]
+    with pytest.raises(DataError) as kept:
+        list(model.stream(samples, cuts=[0, 1, 2]))
+    wait_for_threads(0, before)  # though the error and its traceback are still there
+    assert kept.value.__traceback__ is not None
+
+
+def test_a_stream_abandoned_behind_its_error_ends_its_threads(
+    model: Model, images: np.ndarray, before: set[str]
+) -> None:
+    outputs = model.stream([*images[:3], "no array"], cuts=[0, 1, 2])
+    next(outputs)  # the sample in error is known by now
+    wait_for_threads(2, before)
+    del outputs
+    wait_for_threads(0, before)
+
+
+def test_an_end_within_the_model_is_no_end_of_the_samples(
+    model: Model, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cuts(*_: object) -> list[int]:
+        raise StopIteration
+
+    monkeypatch.setattr(pipeline, "measured_cuts", cuts)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(model.stream(images))
 
 
 def test_an_error_of_the_source_comes_behind_the_outputs_before_it(model: Model, images: np.ndarray) -> None:
