@@ -109,7 +109,7 @@ MUTANTS = [
                      (p->out.w - 1) * p->stride_w - p->pad_left);""", ";", M4),
     Mutant("whole tiles behind the row", "cortexm/conv2d_paired_dsp.c", "ek_min(most, col_end - col)", "most", M4),
     Mutant("unsigned odd channels", "cortexm/conv2d_paired_dsp.c", 'asr #8\\n"', 'lsr #8\\n"', M4),
-    Mutant("clamp of the type only", "cortexm/conv2d_paired_dsp.c", "if (!ek_dsp_is_whole(&r->win->p->clamp))", "if (0)", M4),
+    Mutant("clamp of the type only", "cortexm/conv2d_paired_dsp.c", "if (!ek_dsp_is_whole(&p->clamp))", "if (0)", M4),
     Mutant("single output as two", "cortexm/depthwise_dsp.c", '"    vmov s5, r8\\n"', '""', M4),
     Mutant("position behind the line", "cortexm/depthwise_dsp.c", "at >= 0 && at < along->in;", "at >= 0 && at <= along->in;", M4),
     Mutant("line below the input", "cortexm/depthwise_dsp.c", "v < part->lines; v++)", "v < part->lines - 1; v++)", M4),

@@ -550,17 +550,6 @@ static void run_twos(const output_row *r, int32_t col, int32_t col_end, int32_t 
     }
 }
 
-/* What is clamped to the type already, to less. */
-static void clamp_row(const output_row *r, const ek_range *range)
-{
-    const ek_conv_params *p = r->win->p;
-    for (int32_t col = range->col; col < range->col_end; col++) {
-        int8_t *y = r->y + (ptrdiff_t)col * p->out.w_stride;
-        for (int32_t o = range->ch; o < range->ch_end; o++)
-            y[o] = (int8_t)ek_max(p->clamp.lo, ek_min(y[o], p->clamp.hi));
-    }
-}
-
 /* Whole blocks of channels of two pixels at a time, what is left pixel by pixel. */
 static void run_row(const output_row *r, const ek_range *range)
 {
@@ -575,9 +564,8 @@ static void run_row(const output_row *r, const ek_range *range)
         col = twos_end;
     }
     run_pixels(r, col, range->col_end, range->ch, range->ch_end);
-    if (!ek_dsp_is_whole(&r->win->p->clamp))
-        clamp_row(r, range);
 }
+
 /* Bytes of pairs that a call holds. */
 static size_t pairs_bytes(const ek_conv_params *p)
 {
@@ -598,6 +586,8 @@ void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out,
         r.y = (int8_t *)out + ek_image_at(&p->out, n, h, 0);
         run_row(&r, range);
     }
+    if (!ek_dsp_is_whole(&p->clamp))
+        ek_dsp_clamp_range(p, out, range);
 }
 
 int ek_conv2d_paired_dsp_supports(const void *params)
@@ -616,21 +606,6 @@ size_t ek_conv2d_paired_dsp_scratch(const void *params)
 
 #else
 
-void ek_conv2d_paired_dsp(const void *params, const void *const in[], void *out, void *scratch,
-                          const ek_range *range)
-{
-    (void)params, (void)in, (void)out, (void)scratch, (void)range;
-}
+EK_DSP_UNSUPPORTED(ek_conv2d_paired_dsp)
 
-int ek_conv2d_paired_dsp_supports(const void *params)
-{
-    (void)params;
-    return 0;
-}
-
-size_t ek_conv2d_paired_dsp_scratch(const void *params)
-{
-    (void)params;
-    return 0;
-}
 #endif

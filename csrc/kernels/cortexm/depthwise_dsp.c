@@ -26,7 +26,7 @@ typedef struct axis {
 typedef struct layout {
     axis along, across;
     int32_t columns; /* of a plane */
-    int32_t batch;   /* outputs of a line from one filling of the planes, even */
+    int32_t batch;   /* outputs of a line from one filling of the planes: even, or all of them */
 } layout;
 
 /* Columns that `count` outputs of a line read, in pairs. */
@@ -398,16 +398,6 @@ static void run_image(const ek_conv_params *p, const layout *l, part part, const
     }
 }
 
-/* What is clamped to the type already, to less. */
-static void clamp_range(const ek_conv_params *p, int8_t *out, const ek_range *range)
-{
-    for (int32_t row = range->row; row < range->row_end; row++)
-        for (int32_t col = range->col; col < range->col_end; col++) {
-            int8_t *y = out + ek_image_at(&p->out, row / p->out.h, row % p->out.h, col);
-            for (int32_t c = range->ch; c < range->ch_end; c++)
-                y[c] = (int8_t)ek_max(p->clamp.lo, ek_min(y[c], p->clamp.hi));
-        }
-}
 void ek_depthwise_dsp(const void *params, const void *const in[], void *out, void *scratch,
                       const ek_range *range)
 {
@@ -429,11 +419,19 @@ void ek_depthwise_dsp(const void *params, const void *const in[], void *out, voi
         row += h_end - h;
     }
     if (!ek_dsp_is_whole(&p->clamp))
-        clamp_range(p, out, range);
+        ek_dsp_clamp_range(p, out, range);
 }
 
-/* Columns so long that they would take much scratch are rare on these processors. */
-#define LINE_LIMIT 1024
+size_t ek_depthwise_dsp_scratch(const void *params)
+{
+    const layout l = layout_of(params);
+    const size_t lines = (size_t)lines_of(&l.across, l.across.out);
+    return QUAD * (size_t)l.columns * lines * sizeof(uint32_t);
+}
+
+/* What two outputs of a line may need. Rare on these processors are images that need more: those of
+ * which both sides are above 510 outputs, at stride 2 above 170. */
+#define SCRATCH_LIMIT 16384
 
 /* Whether all products with multipliers are within int16, less a zero point. They are unless outputs
  * have a scale that is tiny beside that of inputs and weights. */
@@ -452,33 +450,11 @@ int ek_depthwise_dsp_supports(const void *params)
     const ek_conv_params *p = params;
     return p->kernel_h == TAPS && p->kernel_w == TAPS && p->dilation_h == 1 && p->dilation_w == 1
         && p->stride_h == p->stride_w && p->stride_h <= 2 && p->out.c == p->in.c && p->in.c >= QUAD
-        && ek_max(p->out.h, p->out.w) <= LINE_LIMIT && are_small(p);
-}
-
-size_t ek_depthwise_dsp_scratch(const void *params)
-{
-    const layout l = layout_of(params);
-    const size_t lines = (size_t)lines_of(&l.across, l.across.out);
-    return QUAD * (size_t)l.columns * lines * sizeof(uint32_t);
+        && ek_depthwise_dsp_scratch(p) <= SCRATCH_LIMIT && are_small(p);
 }
 
 #else
 
-void ek_depthwise_dsp(const void *params, const void *const in[], void *out, void *scratch,
-                      const ek_range *range)
-{
-    (void)params, (void)in, (void)out, (void)scratch, (void)range;
-}
+EK_DSP_UNSUPPORTED(ek_depthwise_dsp)
 
-int ek_depthwise_dsp_supports(const void *params)
-{
-    (void)params;
-    return 0;
-}
-
-size_t ek_depthwise_dsp_scratch(const void *params)
-{
-    (void)params;
-    return 0;
-}
 #endif

@@ -8,6 +8,7 @@
 #include <arm_acle.h>
 
 #include "../requant.h"
+#include "../window.h"
 #include "assembly.h"
 
 /* Bytes 0 and 2, or 1 and 3, of a word as two int16. */
@@ -107,5 +108,34 @@ static inline int ek_dsp_is_whole(const ek_clamp *clamp)
 {
     return clamp->lo == INT8_MIN && clamp->hi == INT8_MAX;
 }
+
+/* What is clamped to the type already, to less. */
+static inline void ek_dsp_clamp_range(const ek_conv_params *p, int8_t *out, const ek_range *range)
+{
+    for (int32_t row = range->row; row < range->row_end; row++)
+        for (int32_t col = range->col; col < range->col_end; col++) {
+            int8_t *y = out + ek_image_at(&p->out, row / p->out.h, row % p->out.h, col);
+            for (int32_t c = range->ch; c < range->ch_end; c++)
+                y[c] = (int8_t)ek_max(p->clamp.lo, ek_min(y[c], p->clamp.hi));
+        }
+}
+
+/* The functions of a kernel that needs floating-point instructions, where there are none. */
+#define EK_DSP_UNSUPPORTED(name)                                                               \
+    void name(const void *params, const void *const in[], void *out, void *scratch,            \
+              const ek_range *range)                                                           \
+    {                                                                                          \
+        (void)params, (void)in, (void)out, (void)scratch, (void)range;                         \
+    }                                                                                          \
+    int name##_supports(const void *params)                                                    \
+    {                                                                                          \
+        (void)params;                                                                          \
+        return 0;                                                                              \
+    }                                                                                          \
+    size_t name##_scratch(const void *params)                                                  \
+    {                                                                                          \
+        (void)params;                                                                          \
+        return 0;                                                                              \
+    }
 
 #endif /* EK_DSP_H */
