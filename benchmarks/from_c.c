@@ -266,7 +266,7 @@ static void answer(const char *line, const start *s)
 int main(int argc, char **argv)
 {
     const long threads = argc == 4 ? strtol(argv[2], NULL, 10) : 0;
-    if (threads < 1 || threads > 1024)
+    if (threads < 1 || threads > (long)EK_MAX_THREADS)
         fail("usage: from_c MODEL.ekm THREADS INPUT");
     const start s = begin(argv[1], (uint32_t)threads, argv[3]);
     static char line[4096];

@@ -290,7 +290,7 @@ static uint32_t number(const char *text)
 {
     char *end;
     const unsigned long n = strtoul(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || n < 1 || n > 1024)
+    if (*text == '\0' || *end != '\0' || n < 1 || n > EK_MAX_THREADS)
         fail("%s: not a number of threads", text);
     return (uint32_t)n;
 }

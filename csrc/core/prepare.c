@@ -535,7 +535,7 @@ static layout plan_layout(const ek_model *model, ek_kernels kernels, uint32_t th
 
 size_t ek_memory_needed(const ek_model *model, ek_kernels kernels, uint32_t threads)
 {
-    if (model == NULL || model->op_count == 0)
+    if (model == NULL || model->op_count == 0 || threads > EK_MAX_THREADS)
         return 0;
     return (size_t)plan_layout(model, kernels, threads == 0 ? 1 : threads).total;
 }
@@ -566,7 +566,8 @@ ek_status ek_create(ek_instance **instance, const ek_model *model, const ek_conf
     if (model == NULL || model->op_count == 0 || config == NULL || memory == NULL)
         return EK_ERROR_ARGUMENT;
     const uint32_t threads = config->threads == 0 ? 1 : config->threads;
-    if (threads > 1 && (!EK_BUILD_THREADS || config->parallel_for == NULL))
+    if (threads > 1 &&
+        (!EK_BUILD_THREADS || threads > EK_MAX_THREADS || config->parallel_for == NULL))
         return EK_ERROR_ARGUMENT;
     if ((uintptr_t)memory % EK_ALIGN != 0)
         return EK_ERROR_ALIGNMENT;

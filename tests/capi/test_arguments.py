@@ -174,6 +174,32 @@ def test_memory_that_cannot_be_had(net: Net) -> None:
     assert two >= net.bytes + scratch, "steps for more than one thread also say how they are cut"
 
 
+@ffi.callback("ek_parallel_for")
+def in_turn(_: Any, task: Any, argument: Any, count: int) -> None:
+    for index in range(count):
+        task(argument, index, index % lib.EK_MAX_THREADS)
+
+
+def test_as_many_threads_as_there_may_be(net: Net) -> None:
+    model, most = net.file.model, lib.EK_MAX_THREADS
+    per_thread = lib.ek_scratch_needed(model, 1)
+    assert lib.ek_memory_needed(model, 1, most) == lib.ek_memory_needed(model, 1, 2) + (most - 2) * per_thread
+    x = {"input0": np.random.default_rng(5).normal(0, 3, (1, 2, 8, 7)).astype(np.float32)}
+    (name,) = net.outputs
+    many = Net(NETWORK, threads=most, parallel_for=in_turn, context=ffi.NULL)
+    np.testing.assert_array_equal(many.run(x)[name], net.run(x)[name])
+
+
+@pytest.mark.parametrize("threads", [lib.EK_MAX_THREADS + 1, 1 << 29, 1 << 30, (1 << 32) - 1])
+def test_too_many_threads(net: Net, threads: int) -> None:
+    """Refused before anything is computed from the number."""
+    assert lib.ek_memory_needed(net.file.model, 1, threads) == 0
+    owner, memory = aligned(net.bytes)
+    made = create(net.file, memory, net.bytes, threads=threads, parallel_for=in_turn)
+    assert made == (lib.EK_ERROR_ARGUMENT, ffi.NULL)
+    del owner
+
+
 def test_rebinding_between_runs(net: Net) -> None:
     """Raw and float data take turns on one instance."""
     rng = np.random.default_rng(5)

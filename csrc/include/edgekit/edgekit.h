@@ -45,6 +45,9 @@ extern "C" {
 /* Alignment that model bytes in memory and an instance's memory must have. */
 #define EK_ALIGN 64
 
+/* Threads that an instance may have; more are refused. */
+#define EK_MAX_THREADS 1024u
+
 /* ---- Status ------------------------------------------------------------------------------- */
 
 /* Families of ten; values never change once released. */
@@ -189,7 +192,7 @@ typedef void (*ek_on_op)(void *context, const ek_op_event *event);
 /* Zero in every field but `kernels` is a sound default; zero there means scalar. */
 typedef struct ek_config {
     ek_kernels kernels;            /* what the processor has: ek_cpu_kernels() in edgekit_cpu.h */
-    uint32_t threads;              /* 0 and 1: no parallel_for needed */
+    uint32_t threads;              /* 0 and 1: no parallel_for needed; up to EK_MAX_THREADS */
     ek_parallel_for parallel_for;  /* edgekit_threads.h has one */
     void *parallel_context;
     ek_on_op on_op;
