@@ -256,6 +256,11 @@ class Dataset:
         """The inputs whose stored array is raw data of the recorded element type."""
         return frozenset(name for name, known in self._recorded.items() if self.dtype(name) == known.dtype)
 
+    @property
+    def executions(self) -> int:
+        """How many batches all samples make."""
+        return -(-self.samples // self._size)
+
     def batches(self, as_stored: Collection[str] = ()) -> Iterator[Batch]:
         """All samples in order as the model's own float32 inputs.
 
@@ -305,12 +310,11 @@ class Dataset:
         return raw, perm
 
     def _chunks(self) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-        executions = -(-self.samples // self._size)
         readers = {}
         for spec in self.specs:
             array = self._arrays[spec.name]
             same = spec.batch == self._size
-            total = self.samples if same else min(executions * spec.batch, array.shape[0])
+            total = self.samples if same else min(self.executions * spec.batch, array.shape[0])
             readers[spec.name] = array.chunks(spec.batch, total)
         for first in range(0, self.samples, self._size):
             count = min(self._size, self.samples - first)

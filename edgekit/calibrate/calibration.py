@@ -83,7 +83,7 @@ def observe(
     graph: Graph, model: onnx.ModelProto | FloatModel, data: Dataset, progress: Progress | None = None
 ) -> Observations:
     """Streams `data` once per pass of the taps and watches every value that has a source."""
-    watch = Observations(graph, sourced(graph), data.samples)
+    watch = Observations(graph, sourced(graph), data.samples, data.executions)
     taps = Taps(model, watch.sizes)
     total, done = data.samples * taps.passes, 0
     for index in range(taps.passes):
@@ -102,9 +102,14 @@ def sourced(graph: Graph) -> list[Value]:
 
 
 class Observations:
-    """Histograms by ONNX tensor, and samples of what layers with weights read."""
+    """Histograms by ONNX tensor, and samples of what layers with weights read.
 
-    def __init__(self, graph: Graph, values: Iterable[Value], samples: int) -> None:
+    Args:
+        values: those to watch; each has a source.
+        samples, executions: how many will stream, in how many batches.
+    """
+
+    def __init__(self, graph: Graph, values: Iterable[Value], samples: int, executions: int) -> None:
         layers = [n for n in graph.nodes if n.op in LAYERS]
         self.sizes: dict[str, int] = {}
         self.histograms: dict[str, Histogram] = {}
@@ -112,7 +117,7 @@ class Observations:
         for value in values:
             source = value.source or ""
             self.sizes[source] = math.prod(value.shape)
-            self.histograms[source] = Histogram(samples)
+            self.histograms[source] = Histogram(executions)
             readers = [
                 (n.outputs[0], Patches(graph, n, samples, len(layers)))
                 for n in layers

@@ -16,9 +16,10 @@ import numpy as np
 
 BINS = 4096
 COUNTED, FEWEST_COUNTED = 2**16, 2**14
-"""Values of one array that are counted, about; of a larger one, evenly spaced ones. Fewer where many arrays follow."""
+"""Values of one array that are counted, about: at most, and at least where it has so many. Of a larger one they are
+evenly spaced."""
 ENOUGH = 2**20
-"""Values of a tensor, over all arrays."""
+"""Values of a tensor over all arrays, about, between those bounds: more than 64 arrays exceed it at FEWEST_COUNTED each."""
 LEVELS = 255
 """Steps of an 8-bit range."""
 
@@ -38,7 +39,7 @@ class Histogram:
     """
 
     def __init__(self, arrays: int = 1) -> None:
-        """`arrays`: how many will come, about."""
+        """`arrays`: how often `add` will be called, about."""
         self._counted = max(min(ENOUGH // max(arrays, 1), COUNTED), FEWEST_COUNTED)
         self.counts = np.zeros(BINS, np.int64)
         self.start = 0.0

@@ -19,6 +19,9 @@ TAP_BYTES = 512 * 2**20
 """Inner tensors that may be held at once; what one execution has more is tapped in several passes."""
 MAX_AT_ONCE = 8
 """Executions that run at once: one thread that looks at the results keeps up with about as many."""
+LARGE_THREADS = 4
+"""Of an execution with so large inner tensors that no second one fits beside it. Not as many as there are processors: how
+a sum is shared out between threads can decide its last bits."""
 
 Tensors = Iterator[tuple[str, np.ndarray]]
 """Name and array of each tapped tensor of one execution."""
@@ -37,7 +40,9 @@ class Taps:
         fed = {i.name for i in self._model.light.graph.input}
         self._inputs = [n for n in sizes if n in fed]
         self._groups = list(_chunks([n for n in sizes if n not in fed], sizes)) or [[]]
-        self._at_once = _at_once(max(sum(4 * sizes[n] for n in group) for group in self._groups))
+        fitting = _fitting(max(sum(4 * sizes[n] for n in group) for group in self._groups))
+        self._at_once = min(processors(), fitting)
+        self._threads = 1 if fitting > 1 else LARGE_THREADS
         self._open: tuple[int, Session] | None = None
 
     @property
@@ -88,15 +93,14 @@ class Taps:
     def _session(self, index: int) -> Session:
         if self._open is None or self._open[0] != index:
             self._open = None  # the memory of one session at a time
-            threads = 1 if self._at_once > 1 else 0
-            self._open = index, _session(self._model, self._groups[index], threads)
+            self._open = index, _session(self._model, self._groups[index], self._threads)
             give_back()  # what preparing it took, before executions take theirs
         return self._open[1]
 
 
-def _at_once(size: int) -> int:
-    """How many executions with `size` bytes of inner tensors may run at once."""
-    return max(min(processors(), MAX_AT_ONCE, TAP_BYTES // max(size, 1)), 1)
+def _fitting(size: int) -> int:
+    """How many executions with `size` bytes of inner tensors may run at once, if there are processors for them."""
+    return max(min(MAX_AT_ONCE, TAP_BYTES // max(size, 1)), 1)
 
 
 def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
@@ -114,7 +118,7 @@ def _chunks(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str
 
 
 def _session(model: FloatModel, outputs: Sequence[str], threads: int) -> Session:
-    """A session whose executions have so many threads each; 0 for all there are."""
+    """A session whose executions have so many threads each."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads

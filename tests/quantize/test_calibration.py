@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.calibrate import METHODS, calibrate, calibrate_without_data, taps
+from edgekit.calibrate import METHODS, calibrate, calibrate_without_data, observers, taps
 from edgekit.calibrate.bounds import propagate
+from edgekit.calibrate.calibration import observe
 from edgekit.calibrate.observers import BINS, COUNTED, ENOUGH, FEWEST_COUNTED, Histogram, mse, percentile
 from edgekit.data import InputSpec, Preprocessing, open_data
 from edgekit.errors import DataError, ModelError
 from edgekit.format import writer
 from edgekit.importer import ImportedModel, load
+from edgekit.importer.session import FloatModel, Session
 from edgekit.passes.pipeline import optimize
 from edgekit.plan import plan
 from edgekit.quantize import input_specs, quantize_model
@@ -184,6 +187,44 @@ def test_the_number_of_processors_changes_nothing(
         plan(program)
         files.append(writer.write(program))
     assert files[1] == files[0] and files[2] == files[0]
+
+
+def test_the_number_of_processors_decides_no_sum(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads of one execution, which share out its sums, follow from the size of its tensors alone."""
+    imported = conv_model(tmp_path, rng)
+    data = open_data(rng.standard_normal((5, 3, 8, 8)), input_specs(imported.graph))
+    seen: set[tuple[int, int]] = set()
+    session, whole = taps._session, taps.TAP_BYTES
+
+    def count(model: FloatModel, outputs: Sequence[str], threads: int) -> Session:
+        seen.add((taps.TAP_BYTES, threads))
+        return session(model, outputs, threads)
+
+    monkeypatch.setattr(taps, "_session", count)
+    for size in (whole, 1):
+        monkeypatch.setattr(taps, "TAP_BYTES", size)
+        for processors in (1, 2, 5):
+            monkeypatch.setattr(taps, "processors", lambda n=processors: n)
+            calibrate(imported.graph, imported.model, data)
+    assert seen == {(whole, 1), (1, taps.LARGE_THREADS)}
+
+
+def test_a_batch_is_one_array_to_count(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted of a tensor depends on how many arrays come, not on how many samples they hold."""
+    for name, value in (("COUNTED", 64), ("FEWEST_COUNTED", 16), ("ENOUGH", 1024)):
+        monkeypatch.setattr(observers, name, value)
+    x = rng.uniform(1, 2, (64, 3, 8, 8)).astype(np.float32)
+    counts = []
+    for batch in (1, 4):
+        imported = conv_model(tmp_path, rng, batch)
+        watch = observe(imported.graph, imported.model, open_data(x, input_specs(imported.graph)))
+        counts.append(int(watch.histograms["x"].counts.sum()))
+    assert 512 < counts[0] < 2048, "64 arrays of 192 values, 16 of each"
+    assert 512 < counts[1] < 2048, "16 arrays of 768 values, 64 of each"
 
 
 def test_more_samples_share_what_is_counted(rng: np.random.Generator) -> None:
