@@ -71,7 +71,8 @@ class Lowering:
         program: under construction.
         quants: value name -> its quantization.
         patches: output value of a layer with weights -> a sample of what it reads.
-        layers: what was computed for a layer: (output value, quantization of input and output) -> its weights.
+        layers: what was computed last for a layer: output value -> the quantizations of its input and output, and
+            the weights that followed from them.
         done: ids of the nodes that ports have taken over.
         outputs: output name -> the value it reads and the order of its dimensions outside.
     """
@@ -86,7 +87,7 @@ class Lowering:
         self.graph, self.options, self.patches = graph, options, patches
         self.groups = Groups(graph)
         self.quants = _choose_quants(graph, self.groups, ranges)
-        self.layers: dict[tuple[str, Quant, Quant], QuantizedWeights] = {}
+        self.layers: dict[str, tuple[tuple[Quant, Quant], QuantizedWeights]] = {}
         self.warnings: list[str] = []
         self._reserved = {p.name for p in (*graph.inputs, *graph.outputs)}
         self._start()

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from edgekit.calibrate import Calibration
 from edgekit.errors import ModelError
 from edgekit.format.schema import SCALE_MAX, SCALE_MIN
+from edgekit.graph import Node
+from edgekit.parallel import ahead
 from edgekit.program import Accumulate, Program, Quant, multiplier
-from edgekit.quantize import quantize, scales
+from edgekit.quantize import Options, quantize, scales
+from edgekit.quantize.lowering import Lowering
+from edgekit.quantize.lowerings import accumulate
 from edgekit.quantize.rounding import OutputRounding, _covariance, nearest, remembered
 from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 from tests.quantize.nets import Net, exact_input
@@ -310,3 +317,104 @@ def test_bias_correction_removes_the_mean_error(rng: np.random.Generator) -> Non
     bias = op.bias * op.weight_scale.astype(np.float64) * float(x.scale)
     error = (seen @ q.T + bias - rows @ w.T).mean(axis=0)
     assert np.all(np.abs(error) <= op.weight_scale * float(x.scale))
+
+
+# ---- Layers ahead of the walk ------------------------------------------------------------------
+
+
+def layers_net(rng: np.random.Generator, depths: list[int]) -> Net:
+    """Dense layers one after the other, of so many inputs each."""
+    net = Net()
+    value = net.input((1, depths[0]))
+    for inputs, outputs in pairwise([*depths, 4]):
+        w, b = net.constant(rng.standard_normal((outputs, inputs))), net.constant(np.zeros(outputs))
+        value = net.node("Dense", [value, w, b], (1, outputs))
+        net.ranges[value] = (-9.0, 9.0)
+    net.output(value)
+    return net
+
+
+def lowering(net: Net) -> Lowering:
+    return Lowering(net.graph, net.ranges, {}, Options())
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Quant, Quant]]:
+    """The layers that are quantized from now on, in their order: output value, quantization of input and output."""
+    found: list[tuple[str, Quant, Quant]] = []
+    quantized = accumulate._quantized
+
+    def count(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
+        found.append((node.outputs[0], low.quant(node.inputs[0]), low.quant(node.outputs[0])))
+        return quantized(low, node, w, b)
+
+    monkeypatch.setattr(accumulate, "_quantized", count)
+    return found
+
+
+def test_a_layer_is_quantized_once_for_its_scales(
+    rng: np.random.Generator, computed: list[tuple[str, Quant, Quant]]
+) -> None:
+    """Ahead of the walk or, where scales grew in between, within it; either way the next walk finds it."""
+    net = layers_net(rng, [8, 6, 5])
+    first = net.graph.nodes[0]
+    low = lowering(net)
+    accumulate.quantize_layers(low)
+    assert len(computed) == 3
+    before = accumulate.quantize_layer(low, first)
+    low.raise_scale(first.outputs[0], 3.0)
+    after = accumulate.quantize_layer(low, first)
+    assert len(computed) == 4
+    assert low.layers[first.outputs[0]] == ((low.quant("x"), low.quant(first.outputs[0])), after)
+    assert after is not before
+    accumulate.quantize_layers(low)  # only the layer behind it, which reads another scale now
+    assert [name for name, *_ in computed[4:]] == [net.graph.nodes[1].outputs[0]]
+    assert len(low.layers) == 3
+
+
+def test_no_layer_is_quantized_twice_until_scales_are_consistent(
+    rng: np.random.Generator, computed: list[tuple[str, Quant, Quant]]
+) -> None:
+    net = layers_net(rng, [8, 6, 5])
+    net.ranges.update({n.outputs[0]: (0.0, 1e-12) for n in net.graph.nodes})
+    lowering(net).run()
+    assert len(computed) > 3
+    assert len(computed) == len(set(computed))
+
+
+@pytest.mark.parametrize("op", ["Conv", "DepthwiseConv", "Dense"])
+def test_a_matrix_has_a_row_per_output_channel(rng: np.random.Generator, op: str) -> None:
+    shape = {"Conv": (6, 3, 2, 4), "DepthwiseConv": (3, 2, 6), "Dense": (6, 24)}[op]
+    w = rng.standard_normal(shape).astype(np.float32)
+    net = Net()
+    x = net.input((1, 5, 5, 4))
+    y = net.node(op, [x, net.constant(w)], (1, 5, 5, 6))
+    matrix, bias = accumulate._matrix(
+        Lowering(net.graph, {**net.ranges, y: (-1.0, 1.0)}, {}, Options()), net.graph.nodes[0]
+    )
+    assert matrix.dtype == bias.dtype == np.float64
+    assert not bias.any() and len(bias) == 6
+    for channel in range(6):
+        expected = w[..., channel] if op == "DepthwiseConv" else w[channel]
+        np.testing.assert_array_equal(matrix[channel], expected.reshape(-1))
+
+
+def test_large_layers_are_quantized_alone(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = layers_net(rng, [8, 30, 20, 6])
+    sizes = {n.outputs[0]: 8 * i * o for n, (i, o) in zip(net.graph.nodes, pairwise([8, 30, 20, 6, 4]), strict=True)}
+    limit = sorted(sizes.values())[2]
+    seen: dict[int, list[int]] = {}
+
+    def watched(function: Callable[[Node], object], nodes: list[Node], at_once: int) -> Iterator[tuple[Node, object]]:
+        seen[at_once] = [sizes[n.outputs[0]] for n in nodes]
+        return ahead(function, nodes, at_once)
+
+    monkeypatch.setattr(accumulate, "ahead", watched)
+    monkeypatch.setattr(accumulate, "processors", lambda: 3)
+    monkeypatch.setattr(accumulate, "LARGE_BYTES", limit)
+    low = lowering(net)
+    accumulate.quantize_layers(low)
+    assert seen == {3: [s for s in sizes.values() if s <= limit], 1: [s for s in sizes.values() if s > limit]}
+    assert len(seen[1]) == 1 and len(low.layers) == 4

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from edgekit.calibrate.patches import LAYERS, grouped_rows
@@ -17,20 +19,22 @@ from edgekit.quantize.weights import QuantizedWeights, quantize_weights
 
 MAX_ROUNDING_DEPTH = 640
 """Inputs per output up to which weights are rounded with regard to outputs; the cost grows cubically."""
-_LAYERS_AT_ONCE = 4
+LAYERS_AT_ONCE = 4
 """Each takes memory of several times its weights."""
+LARGE_BYTES = 32 * 2**20
+"""A layer whose weights take more, as float64, is quantized alone."""
 
 
 @lowers("Conv")
 def conv(low: Lowering, node: Node) -> None:
     """w[O,KH,KW,C/groups]"""
-    w, b = _weights(low, node)
+    shape = low.graph.values[node.inputs[1]].shape
     groups = int(node.attrs.get("groups", 1))
-    quantized = quantize_layer(low, node, w, b)
+    quantized = quantize_layer(low, node)
     low.emit(
         Conv2D(
             node.name,
-            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights.reshape(w.shape))],
+            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights.reshape(shape))],
             [low.result(node)],
             quantized.bias,
             quantized.scale,
@@ -44,19 +48,26 @@ def conv(low: Lowering, node: Node) -> None:
 @lowers("DepthwiseConv")
 def depthwise_conv(low: Lowering, node: Node) -> None:
     """w[KH,KW,O]; output channel o reads input channel o // (O // C)."""
-    w, b = _weights(low, node)
-    _emit_depthwise(low, node, np.moveaxis(w, -1, 0), b, window(node))
+    height, width, _ = low.graph.values[node.inputs[1]].shape
+    _emit_depthwise(low, node, quantize_layer(low, node), node.inputs[1], (height, width), window(node))
 
 
 def affine(low: Lowering, node: Node, scale: np.ndarray, offset: np.ndarray) -> None:
     """`x * scale[C] + offset[C]` of an image as a 1x1 depthwise convolution."""
-    _emit_depthwise(low, node, scale.reshape(-1, 1, 1), offset, {})
+    quantized = _quantized(low, node, np.asarray(scale, np.float64).reshape(-1, 1), offset)
+    _check_multipliers(low, node, quantized)
+    _emit_depthwise(low, node, quantized, f"{node.name}_weights", (1, 1), {})
 
 
-def _emit_depthwise(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, geometry: dict) -> None:
-    quantized = quantize_layer(low, node, w, b)
-    canonical = np.moveaxis(quantized.weights.reshape(w.shape), 0, -1)
-    stem = node.inputs[1] if node.op == "DepthwiseConv" else f"{node.name}_weights"
+def _emit_depthwise(
+    low: Lowering,
+    node: Node,
+    quantized: QuantizedWeights,
+    stem: str,
+    kernel: tuple[int, int],
+    geometry: dict,
+) -> None:
+    canonical = np.moveaxis(quantized.weights.reshape(-1, *kernel), 0, -1)
     low.emit(
         DepthwiseConv2D(
             node.name,
@@ -73,12 +84,11 @@ def _emit_depthwise(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray, geo
 @lowers("Dense")
 def dense(low: Lowering, node: Node) -> None:
     """w[O,K]"""
-    w, b = _weights(low, node)
-    quantized = quantize_layer(low, node, w, b)
+    quantized = quantize_layer(low, node)
     low.emit(
         Dense(
             node.name,
-            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights.reshape(w.shape))],
+            [low.operand(node.inputs[0]), low.constant(node.inputs[1], quantized.weights)],
             [low.result(node)],
             quantized.bias,
             quantized.scale,
@@ -107,47 +117,68 @@ def matmul(low: Lowering, node: Node) -> None:
 
 def quantize_layers(low: Lowering) -> None:
     """Quantizes the weights of all layers, several at once, ahead of the walk that asks for them."""
-
-    def quantize(node: Node) -> QuantizedWeights:
-        w, b = _weights(low, node)
-        if node.op == "DepthwiseConv":
-            w = np.moveaxis(w, -1, 0)
-        return _quantized(low, node, w, b)
-
-    missing = [n for n in low.graph.nodes if n.op in LAYERS and _key(low, n) not in low.layers]
-    for node, quantized in ahead(quantize, missing, min(processors(), _LAYERS_AT_ONCE)):
-        low.layers[_key(low, node)] = quantized
+    missing = [n for n in low.graph.nodes if n.op in LAYERS and _known(low, n) is None]
+    small = [n for n in missing if not _is_large(low, n)]
+    large = [n for n in missing if _is_large(low, n)]
+    for nodes, at_once in ((small, min(processors(), LAYERS_AT_ONCE)), (large, 1)):
+        for node, quantized in ahead(lambda n: _quantized(low, n, *_matrix(low, n)), nodes, at_once):
+            _remember(low, node, quantized)
 
 
-def quantize_layer(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
-    """Weights float[O, ...] and bias float[O] of a layer."""
-    quantized = low.layers.get(_key(low, node)) or _quantized(low, node, w, b)
-    x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
-    multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
-    low.check_multipliers(node, multiplier, quantized.reach)
+def quantize_layer(low: Lowering, node: Node) -> QuantizedWeights:
+    """Weights and bias of a Conv, DepthwiseConv or Dense, by `quantize_layers` where its scales are still the same.
+
+    Raises:
+        ModelError: no scale is large enough for its weights.
+    """
+    quantized = _known(low, node)
+    if quantized is None:
+        quantized = _quantized(low, node, *_matrix(low, node))
+        _remember(low, node, quantized)
+    _check_multipliers(low, node, quantized)
     return quantized
 
 
-def _key(low: Lowering, node: Node) -> tuple[str, Quant, Quant]:
-    return node.outputs[0], low.quant(node.inputs[0]), low.quant(node.outputs[0])
+def _known(low: Lowering, node: Node) -> QuantizedWeights | None:
+    """What was computed for the layer with the scales of now."""
+    scales_then, quantized = low.layers.get(node.outputs[0], (None, None))
+    return quantized if scales_then == _scales(low, node) else None
+
+
+def _remember(low: Lowering, node: Node, quantized: QuantizedWeights) -> None:
+    low.layers[node.outputs[0]] = _scales(low, node), quantized
+
+
+def _scales(low: Lowering, node: Node) -> tuple[Quant, Quant]:
+    return low.quant(node.inputs[0]), low.quant(node.outputs[0])
+
+
+def _check_multipliers(low: Lowering, node: Node, quantized: QuantizedWeights) -> None:
+    x, y = _scales(low, node)
+    multiplier = np.float32(x.scale) * quantized.scale / np.float32(y.scale)
+    low.check_multipliers(node, multiplier, quantized.reach)
+
+
+def _is_large(low: Lowering, node: Node) -> bool:
+    return 8 * math.prod(low.graph.values[node.inputs[1]].shape) > LARGE_BYTES
 
 
 def _quantized(low: Lowering, node: Node, w: np.ndarray, b: np.ndarray) -> QuantizedWeights:
-    x, y = low.quant(node.inputs[0]), low.quant(node.outputs[0])
-    flat = np.asarray(w, np.float64).reshape(len(w), -1)
+    """Weights float64[O, K] and bias float[O] of a node in the scales of its input and output."""
+    x, y = _scales(low, node)
     patches = low.patches.get(node.outputs[0])
     if patches is None or not len(patches):
-        return quantize_weights(node.name, flat, b, x, y)
+        return quantize_weights(node.name, w, b, x, y)
     rows = grouped_rows(low.graph, node, patches)
     seen = scales.quantize(rows, x)
-    rounding = remembered(OutputRounding(seen) if _worth_rounding(low, flat) else nearest)
-    quantized = quantize_weights(node.name, flat, b, x, y, rounding)
+    rounding = remembered(OutputRounding(seen) if _worth_rounding(low, w) else nearest)
+    quantized = quantize_weights(node.name, w, b, x, y, rounding)
     if not low.options.bias_correction:
         return quantized
     mean = rows.mean(axis=1, dtype=np.float64)
     seen_mean = scales.dequantize(seen.mean(axis=1, dtype=np.float64), x)
-    b = b + _mean_error(flat, quantized, mean, seen_mean)
-    return quantize_weights(node.name, flat, b, x, y, rounding)
+    b = b + _mean_error(w, quantized, mean, seen_mean)
+    return quantize_weights(node.name, w, b, x, y, rounding)
 
 
 def _worth_rounding(low: Lowering, w: np.ndarray) -> bool:
@@ -178,10 +209,12 @@ def window(node: Node) -> dict:
     }
 
 
-def _weights(low: Lowering, node: Node) -> tuple[np.ndarray, np.ndarray]:
+def _matrix(low: Lowering, node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Weights float64[O, K], by output channel, and bias float64[O] of a Conv, DepthwiseConv or Dense."""
     w = low.graph.constant(node.inputs[1])
     assert w is not None, f"{node.name}: weights must be constant"
-    outputs = w.shape[-1] if node.op == "DepthwiseConv" else w.shape[0]
-    b = low.graph.constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(outputs)
+    if node.op == "DepthwiseConv":
+        w = np.moveaxis(w, -1, 0)
+    b = low.graph.constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(len(w))
     assert b is not None, f"{node.name}: bias must be constant"
-    return np.asarray(w, np.float64), np.asarray(b, np.float64).reshape(-1)
+    return np.asarray(w, np.float64).reshape(len(w), -1), np.asarray(b, np.float64).reshape(-1)
