@@ -7,7 +7,7 @@ round onto a tie, accumulators above 2^24 and at the ends of int32, saturation a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from kernels.harness import Case, Weights
 
 Rng = np.random.Generator
+Window = Callable[[Rng, int], dict[str, int]]
 Range = tuple[int, int, int, int, int, int]
 EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 25, 31, 32, 33, 40, 48, 63, 64, 65)
 """Sizes below, at and above the tiles that kernels use."""
@@ -169,6 +170,21 @@ def plain_3x3(rng: Rng, values: int) -> dict[str, int]:
             return g
 
 
+def sparse_window(rng: Rng, values: int) -> dict[str, int]:
+    """Taps or windows far apart from each other, most of them in the padding."""
+    kh, kw = pick(rng, (1, 1), (1, 2), (1, 3), (2, 2), (3, 3), (5, 5))
+    sw, dw = pick(rng, (1, 9), (1, 100), (1, 512), (2, 64), (3, 1), (40, 1), (7, 300))
+    oh, ow = int(rng.integers(1, 5)), int(rng.integers(1, max(2, min(80, values))))
+    padded_w = (ow - 1) * sw + (kw - 1) * dw + 1
+    w = int(rng.integers(1, 1 + min(padded_w, 300)))
+    left, top = int(rng.integers(0, 1 + padded_w - w)), int(rng.integers(0, kh))
+    return {
+        "kernel_h": kh, "kernel_w": kw, "stride_h": 1, "stride_w": sw, "dilation_h": 1, "dilation_w": dw,
+        "pad_top": top, "pad_left": left, "pad_bottom": 0, "pad_right": padded_w - w - left,
+        "h": max(1, oh + kh - 1 - top), "w": w, "out_h": oh, "out_w": ow,
+    }  # fmt: skip
+
+
 WINDOW_FIELDS = (
     "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left")  # fmt: skip
 
@@ -286,12 +302,19 @@ def dense_row(rng: Rng, directed: bool) -> Case:
     )
 
 
-def depthwise(rng: Rng, directed: bool) -> Case:
-    """Depthwise convolution; one in five has a channel multiplier, one in five is a plain 3x3."""
+def depthwise_sparse(rng: Rng, directed: bool) -> Case:
+    """Depthwise convolution, of which every third reads few of the columns that its windows span."""
+    return depthwise(rng, directed, (window, plain_3x3, sparse_window))
+
+
+def depthwise(
+    rng: Rng, directed: bool, windows: Sequence[Window] = (window, window, window, window, plain_3x3)
+) -> Case:
+    """Depthwise convolution; one in three has a channel multiplier, and one in five a plain 3x3 window."""
     multiple = int(pick(rng, 1, 1, 1, 1, 2, 3))
     c = int(rng.choice(EDGES))
     o = c * multiple
-    g = pick(rng, window, window, window, window, plain_3x3)(rng, max(1, int(rng.integers(100, 30_000)) // o))
+    g = pick(rng, *windows)(rng, max(1, int(rng.integers(100, 30_000)) // o))
     n = int(pick(rng, 1, 1, 1, 2))
     inputs, in_size = image(rng, n, g["h"], g["w"], c)
     out, out_size = image(rng, n, g["out_h"], g["out_w"], o)
@@ -764,9 +787,10 @@ GENERATORS: dict[str, Callable[[Rng, bool], Case]] = {
 
 LAYERS: dict[str, Callable[[Rng, bool], Case]] = {
     **dict.fromkeys(("winograd_avx512vnni", "winograd_avx2", "winograd_sse41"), conv2d_3x3),
+    **dict.fromkeys(("depthwise_avx512vnni", "depthwise_avx2", "depthwise_sse41"), depthwise_sparse),
     **dict.fromkeys(("dense_avx512vnni", "dense_avx2", "dense_sse41"), dense_row),
 }
-"""Generators for kernels that compute few cases of their kind."""
+"""Generators for kernels that compute few cases of their kind, or have ways of their own for some."""
 
 
 def case(kind: str, seed: int, kernel: str = "") -> Case:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kernels.cases import GENERATORS, case
-from kernels.harness import Kernel, Machine, compare, isolated, listed_kernels, why_not_here
+from kernels.harness import Kernel, Machine, compare, ffi, isolated, listed_kernels, why_not_here
 
 VALUES = int(float(os.environ.get("EDGEKIT_KERNEL_VALUES", "1e7")))
 SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
@@ -59,6 +59,25 @@ def test_vector_kernel(name: str, kernels: list[Kernel]) -> None:
     print(f"{name}: {values} values in {cases} cases")
 
 
+@pytest.mark.parametrize(
+    ("kernel_w", "stride_w", "dilation_w", "out_w"), [(2, 1, 1 << 20, 3), (3, 1, 1 << 12, 1), (2, 1 << 20, 1, 3)]
+)
+def test_depthwise_scratch_is_bounded(
+    kernels: list[Kernel], kernel_w: int, stride_w: int, dilation_w: int, out_w: int
+) -> None:
+    """However far apart taps and windows are, which a file of any size can say, scratch is as large as what they read."""
+    fields = {
+        "in": {"n": 1, "h": 1, "w": 1, "c": 64, "n_stride": 64, "h_stride": 64, "w_stride": 64},
+        "out": {"n": 1, "h": 1, "w": out_w, "c": 64, "n_stride": 64 * out_w, "h_stride": 64 * out_w, "w_stride": 64},
+        "groups": 64, "kernel_h": 1, "kernel_w": kernel_w, "stride_h": 1, "stride_w": stride_w, "dilation_h": 1,
+        "dilation_w": dilation_w, "pad_top": 0, "pad_left": (kernel_w - 1) * dilation_w,
+    }  # fmt: skip
+    params = ffi.new("ek_conv_params *", fields)
+    for kernel in kernels:
+        if kernel.kind == "depthwise" and kernel.scratch and kernel.supports(params):
+            assert kernel.scratch(params) <= 1 << 16, kernel.name
+
+
 def test_scalar_reads_every_packing(kernels: list[Kernel]) -> None:
     """conv2d_scalar gives the same bits from INTERLEAVED weights as from DENSE ones."""
     scalar = next(k for k in kernels if k.name == "conv2d_scalar")
@@ -91,8 +110,6 @@ def test_guard_page_stops_overread(tmp_path: Path) -> None:
 
     def reader(at_end: bool, offset: int):  # type: ignore[no-untyped-def]
         def work(note):  # type: ignore[no-untyped-def]
-            from kernels.harness import ffi
-
             note("the read")
             slot = Slot(1 << 16)
             pointer = ffi.cast("char *", slot.place(np.zeros(100, np.uint8), at_end, 1))

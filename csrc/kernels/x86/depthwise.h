@@ -3,8 +3,10 @@
  * Body of depthwise_avx2.c and depthwise_sse41.c: the bytes of two taps are interleaved and
  * widened, so that one multiply-add sums both taps of LANES channels exactly. 3x3 windows keep
  * their columns in registers; for others the rows of some windows are interleaved and widened in
- * scratch first, with the padding in place. Channels beyond a multiple of LANES and channel
- * multipliers go to the scalar kernel.
+ * scratch first, with the padding in place: a band. It holds every input column that these windows
+ * span, or, where these are more than twice as many as the windows' taps, the columns of each tap
+ * on their own: at most 2 * BAND_WINDOWS vectors for each pair of taps. Channels beyond a multiple
+ * of LANES and channel multipliers go to the scalar kernel.
  */
 #include <string.h>
 
@@ -147,7 +149,7 @@ static void run_3x3(const ek_conv_params *p, const int8_t *image, int32_t h, int
 
 /* ---- Any window ------------------------------------------------------------------------------ */
 
-#define BAND_COLUMNS 32 /* output columns whose input is prepared at a time */
+#define BAND_WINDOWS 32 /* beside each other, whose input is prepared at a time */
 
 static int32_t row_pairs_of(const ek_conv_params *p)
 {
@@ -165,9 +167,26 @@ static int32_t span_of(const ek_conv_params *p, int32_t count)
     return (count - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w + 1;
 }
 
+/* A band is [run][column][pair of rows]. */
+typedef struct band_shape {
+    int32_t windows;    /* at most */
+    int gathers;        /* a run for each column of taps; else one run for all */
+    int32_t columns;    /* of a run */
+    int32_t tap_step, window_step; /* in the band, between taps and windows beside each other */
+} band_shape;
+
+static band_shape band_shape_of(const ek_conv_params *p)
+{
+    const int32_t windows = ek_min(p->out.w, BAND_WINDOWS), span = span_of(p, windows);
+    if (span > 2 * (int64_t)windows * p->kernel_w)
+        return (band_shape){windows, 1, windows, windows, 1};
+    return (band_shape){windows, 0, span, p->dilation_w, p->stride_w};
+}
+
 static size_t band_bytes(const ek_conv_params *p)
 {
-    return (size_t)span_of(p, ek_min(p->out.w, BAND_COLUMNS)) * (size_t)row_pairs_of(p)
+    const band_shape b = band_shape_of(p);
+    return (size_t)(b.gathers ? p->kernel_w : 1) * (size_t)b.columns * (size_t)row_pairs_of(p)
         * sizeof(vint);
 }
 
@@ -184,11 +203,11 @@ static void prepare_any(const ek_conv_params *p, int32_t c, vint *to)
 }
 
 /* Where each pair of taps is in a band, from the first of its window, in vectors. */
-static void fill_offsets(const ek_conv_params *p, int32_t *offsets)
+static void fill_offsets(const ek_conv_params *p, const band_shape *b, int32_t *offsets)
 {
     const int32_t row_pairs = row_pairs_of(p);
     for (int32_t t = 0; t < pairs_of(p); t++)
-        offsets[t] = t / row_pairs * p->dilation_w * row_pairs + t % row_pairs;
+        offsets[t] = t / row_pairs * b->tap_step * row_pairs + t % row_pairs;
 }
 
 /* LANES channels of an input row; outside the input it stands still on x_zero. */
@@ -205,12 +224,13 @@ INLINE tap_row tap_row_at(const ek_conv_params *p, const int8_t *image, const in
                      inside ? p->in.w_stride : 0};
 }
 
-/* [column][pair of rows] of what windows from (h, w) on read; `image` is at the first channel. */
-static void fill_band(const ek_conv_params *p, const int8_t *image, int32_t h, int32_t w,
-                      int32_t columns, vint *band)
+/* A run of `columns` columns, `step` apart, of the rows that windows from (h, w) on read; `image`
+ * is at the first channel. */
+INLINE void fill_run(const ek_conv_params *p, const int8_t *image, int32_t h, int32_t w,
+                     const int32_t step, int32_t columns, vint *run)
 {
     const int32_t row_pairs = row_pairs_of(p);
-    const ek_taps inside = ek_taps_inside(w, columns, 1, p->in.w);
+    const ek_taps inside = ek_taps_inside(w, columns, step, p->in.w);
     const vint zero = v_set16(p->x_zero);
     int8_t outside[LANES];
     memset(outside, p->x_zero, sizeof outside);
@@ -220,13 +240,28 @@ static void fill_band(const ek_conv_params *p, const int8_t *image, int32_t h, i
         const tap_row a = tap_row_at(p, image, outside, ih);
         const tap_row b = lone ? a : tap_row_at(p, image, outside, ih + p->dilation_h);
         for (int32_t col = 0; col < inside.first; col++)
-            band[col * row_pairs + i] = zero;
-        for (int32_t col = inside.first; col < inside.end; col++)
-            band[col * row_pairs + i] = v_pair(v_load_bytes(a.x + (w + col) * a.step),
-                                               v_load_bytes(b.x + (w + col) * b.step));
+            run[col * row_pairs + i] = zero;
+        for (int32_t col = inside.first; col < inside.end; col++) {
+            const int32_t iw = w + col * step;
+            run[col * row_pairs + i] =
+                v_pair(v_load_bytes(a.x + iw * a.step), v_load_bytes(b.x + iw * b.step));
+        }
         for (int32_t col = inside.end; col < columns; col++)
-            band[col * row_pairs + i] = zero;
+            run[col * row_pairs + i] = zero;
     }
+}
+
+/* What `windows` windows from (h, w) on read. */
+static void fill_band(const ek_conv_params *p, const band_shape *b, const int8_t *image, int32_t h,
+                      int32_t w, int32_t windows, vint *band)
+{
+    if (!b->gathers) {
+        fill_run(p, image, h, w, 1, span_of(p, windows), band);
+        return;
+    }
+    const ptrdiff_t run = (ptrdiff_t)b->columns * row_pairs_of(p);
+    for (int32_t kw = 0; kw < p->kernel_w; kw++)
+        fill_run(p, image, h, w + kw * p->dilation_w, p->stride_w, windows, band + kw * run);
 }
 
 /* `windows` (a constant) windows, `step` vectors apart. */
@@ -241,33 +276,35 @@ INLINE void sum_windows(const int windows, const lane_params *l, const vint *ban
     }
 }
 
-static void multiply_band(const ek_conv_params *p, const lane_params *l, const vint *band,
-                          const int32_t *offsets, const requant *r, int32_t columns, int8_t *y)
+static void multiply_band(const ek_conv_params *p, const band_shape *b, const lane_params *l,
+                          const vint *band, const int32_t *offsets, const requant *r,
+                          int32_t windows, int8_t *y)
 {
-    const ptrdiff_t step = (ptrdiff_t)p->stride_w * row_pairs_of(p), y_step = p->out.w_stride;
+    const ptrdiff_t step = (ptrdiff_t)b->window_step * row_pairs_of(p), y_step = p->out.w_stride;
     const int32_t pairs = pairs_of(p);
     vint acc[4];
-    int32_t col = 0;
-    for (; col + 4 <= columns; col += 4) {
-        sum_windows(4, l, band + col * step, step, offsets, pairs, acc);
-        store4(y + col * y_step, y_step, acc, l, r);
+    int32_t i = 0;
+    for (; i + 4 <= windows; i += 4) {
+        sum_windows(4, l, band + i * step, step, offsets, pairs, acc);
+        store4(y + i * y_step, y_step, acc, l, r);
     }
-    for (; col < columns; col++) {
-        sum_windows(1, l, band + col * step, step, offsets, pairs, acc);
-        store(y + col * y_step, acc[0], l, r);
+    for (; i < windows; i++) {
+        sum_windows(1, l, band + i * step, step, offsets, pairs, acc);
+        store(y + i * y_step, acc[0], l, r);
     }
 }
 
 /* An output row; `y` is at its first column. */
-static void run_any(const ek_conv_params *p, const int8_t *image, int32_t h, int32_t c,
-                    const vint *weights, const int32_t *offsets, vint *band, const requant *r,
-                    const ek_range *range, int8_t *y)
+static void run_any(const ek_conv_params *p, const band_shape *b, const int8_t *image, int32_t h,
+                    int32_t c, const vint *weights, const int32_t *offsets, vint *band,
+                    const requant *r, const ek_range *range, int8_t *y)
 {
     const lane_params l = lane_params_at(p, weights, c);
-    for (int32_t col = range->col; col < range->col_end; col += BAND_COLUMNS) {
-        const int32_t columns = ek_min(BAND_COLUMNS, range->col_end - col);
-        fill_band(p, image + c, h, col * p->stride_w - p->pad_left, span_of(p, columns), band);
-        multiply_band(p, &l, band, offsets, r, columns, y + c + (ptrdiff_t)col * p->out.w_stride);
+    for (int32_t col = range->col; col < range->col_end; col += b->windows) {
+        const int32_t windows = ek_min(b->windows, range->col_end - col);
+        fill_band(p, b, image + c, h, col * p->stride_w - p->pad_left, windows, band);
+        multiply_band(p, b, &l, band, offsets, r, windows,
+                      y + c + (ptrdiff_t)col * p->out.w_stride);
     }
 }
 
@@ -299,6 +336,7 @@ void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void 
     const requant r = requant_init(&p->clamp);
     const int32_t blocks = (range->ch_end - range->ch) / LANES, vectors = vectors_of(p);
     const int three = is_3x3(p);
+    const band_shape b = band_shape_of(p);
     vint *weights = scratch;
     vint *band = weights + (ptrdiff_t)blocks * vectors;
     int32_t *offsets = three ? NULL : (int32_t *)(void *)((uint8_t *)band + band_bytes(p));
@@ -306,7 +344,7 @@ void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void 
     for (int32_t i = 0; i < blocks; i++)
         (three ? prepare_3x3 : prepare_any)(p, range->ch + i * LANES, weights + i * vectors);
     if (!three)
-        fill_offsets(p, offsets);
+        fill_offsets(p, &b, offsets);
 
     for (int32_t row = range->row; blocks > 0 && row < range->row_end; row++) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
@@ -318,7 +356,7 @@ void VECTOR_NAME(ek_depthwise)(const void *params, const void *const in[], void 
             if (three)
                 run_3x3(p, image, h, c, weights + i * vectors, &r, range, y);
             else
-                run_any(p, image, h, c, weights + i * vectors, offsets, band, &r, range, y);
+                run_any(p, &b, image, h, c, weights + i * vectors, offsets, band, &r, range, y);
         }
     }
     ek_range rest = *range;

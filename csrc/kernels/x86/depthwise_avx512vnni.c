@@ -11,6 +11,9 @@
  *
  * A chunk of fewer channels holds several pixels per vector. Where its pitch does not divide 64,
  * the channels of one vector differ from the next one's, with a period of `sets` vectors.
+ *
+ * Layers whose rows would mostly be columns that no window reads, for their strides or dilations,
+ * are left to other kernels, so that a small file cannot ask for any amount of scratch.
  */
 #include "../kernels.h"
 #include "../window.h"
@@ -20,6 +23,7 @@
 #define QUARTERS 4 /* vectors of sums of 64 outputs */
 #define SLOTS 4    /* taps of one vpdpbusd */
 #define MAX_TAPS 64 /* of a dimension; larger windows are left to others */
+#define SPARE_COLUMNS 64 /* that a row may hold beside twice as many as the windows' taps */
 
 /* Lanes of weights and sums are in this order of the 64 bytes: lane 4 * l + i of quarter q is byte
  * 16 * l + 4 * q + i. */
@@ -423,10 +427,20 @@ static void run_chunk(const ek_conv_params *p, const chunk *c, const int8_t *x, 
     }
 }
 
+/* Whether rows in scratch hold little else than what windows read; strides and dilations may be
+ * anything. */
+static int rows_are_read(const ek_conv_params *p)
+{
+    const depthwise_shape s = shape_of(p, 1, p->out.w);
+    return (int64_t)s.planes * s.plane_columns
+        <= 2 * (int64_t)p->out.w * p->kernel_w + SPARE_COLUMNS;
+}
+
 int ek_depthwise_avx512vnni_supports(const void *params)
 {
     const ek_conv_params *p = params;
-    return p->in.c == p->out.c && p->kernel_h <= MAX_TAPS && p->kernel_w <= MAX_TAPS;
+    return p->in.c == p->out.c && p->kernel_h <= MAX_TAPS && p->kernel_w <= MAX_TAPS
+        && rows_are_read(p);
 }
 
 /* A range may begin and end at any channel. */
