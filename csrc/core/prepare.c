@@ -4,6 +4,7 @@
  * layout of an instance's memory.
  */
 #include "prepare.h"
+#include "arithmetic.h"
 #include "build.h"
 #include "instance.h"
 #include "operator.h"
@@ -16,21 +17,6 @@
 #define VECTOR_TILE_BYTES 32768u
 #define SETS_WITH_LITTLE_MEMORY \
     (EK_KERNELS_SCALAR | EK_KERNELS_CORTEXM_V6M | EK_KERNELS_CORTEXM_DSP | EK_KERNELS_CORTEXM_MVE)
-
-static uint64_t align_up(uint64_t bytes, uint64_t power_of_two)
-{
-    return (bytes + power_of_two - 1) & ~(power_of_two - 1);
-}
-
-static int32_t ceil_div(int32_t a, int32_t b)
-{
-    return a / b + (a % b != 0);
-}
-
-static int32_t min32(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- Shapes ---------------------------------------------------------------------------------- */
 
@@ -147,9 +133,9 @@ _Static_assert(sizeof(ek_step) + sizeof(ek_conv_params) + sizeof(ek_tiles) + siz
 /* Room for a step, its parameters and what stands behind them; null while measuring. */
 static ek_step *append(ek_builder *builder, const ek_op *op, size_t params_bytes, size_t more_bytes)
 {
-    const size_t params_room = (size_t)align_up(params_bytes, _Alignof(ek_step));
+    const size_t params_room = (size_t)ek_align_up(params_bytes, _Alignof(ek_step));
     const size_t bytes =
-        (size_t)align_up(sizeof(ek_step) + params_room + more_bytes, _Alignof(ek_step));
+        (size_t)ek_align_up(sizeof(ek_step) + params_room + more_bytes, _Alignof(ek_step));
     const uint64_t at = builder->steps_bytes;
     builder->steps_bytes += bytes;
     builder->step_count++;
@@ -205,7 +191,7 @@ static void append_call(ek_builder *builder, const ek_op *op, const ek_kernel *k
 
 static uint64_t kernel_scratch(const ek_kernel *kernel, const void *params)
 {
-    return kernel->scratch == NULL ? 0 : align_up(kernel->scratch(params), EK_ALIGN);
+    return kernel->scratch == NULL ? 0 : ek_align_up(kernel->scratch(params), EK_ALIGN);
 }
 
 static int supports(const ek_kernel *kernel, const void *params)
@@ -326,10 +312,10 @@ static ek_tiles plan_tiles(const ek_conv_params *p, const ek_kernel *kernel,
     const int32_t fitting = (int32_t)(budget / padded);
     ek_tiles tiles = {.stored = *stored, .group_channels = p->out.c / p->groups};
     tiles.multiplier = depthwise ? unit : 0;
-    tiles.channels = min32(whole_tiles(greatest_multiple(fitting, unit), unit, stored),
-                           tiles.group_channels);
-    tiles.per_group = ceil_div(tiles.group_channels, tiles.channels);
-    tiles.decoded_bytes = (size_t)align_up(
+    tiles.channels = ek_min32(whole_tiles(greatest_multiple(fitting, unit), unit, stored),
+                              tiles.group_channels);
+    tiles.per_group = ek_ceil_div32(tiles.group_channels, tiles.channels);
+    tiles.decoded_bytes = (size_t)ek_align_up(
         ek_packed_bytes((uint64_t)tiles.channels, (uint64_t)depth, kernel->tile_n, kernel->tile_k),
         EK_ALIGN);
     return tiles;
@@ -339,7 +325,7 @@ ek_tile_call ek_tile(const ek_conv_params *params, const ek_tiles *tiles, int32_
 {
     const int32_t group = index / tiles->per_group;
     const int32_t first = index % tiles->per_group * tiles->channels;
-    const int32_t count = min32(tiles->channels, tiles->group_channels - first);
+    const int32_t count = ek_min32(tiles->channels, tiles->group_channels - first);
     ek_tile_call call = {.params = *params};
     call.out_channel = group * tiles->group_channels + first;
     if (tiles->multiplier != 0) {
@@ -378,7 +364,7 @@ static uint64_t tiles_scratch(const ek_kernel *kernel, const ek_conv_params *p,
 static void *reserve(ek_builder *builder, uint64_t bytes)
 {
     const uint64_t at = builder->repacked_bytes;
-    builder->repacked_bytes += align_up(bytes, EK_ALIGN);
+    builder->repacked_bytes += ek_align_up(bytes, EK_ALIGN);
     return builder->repacked == NULL ? NULL : builder->repacked + at;
 }
 
@@ -515,13 +501,13 @@ static layout plan_layout(const ek_model *model, ek_kernels kernels, uint32_t th
         return l;
     l.status = EK_ERROR_MEMORY;
     const uint64_t ports = port_count(model);
-    l.scratch_bytes = align_up(measure.scratch_bytes, EK_ALIGN);
-    l.bound = align_up(sizeof(ek_instance), _Alignof(uint8_t *));
+    l.scratch_bytes = ek_align_up(measure.scratch_bytes, EK_ALIGN);
+    l.bound = ek_align_up(sizeof(ek_instance), _Alignof(uint8_t *));
     l.formats = l.bound + ports * sizeof(uint8_t *);
-    l.steps = align_up(l.formats + ports, EK_ALIGN);
-    l.arena = l.steps + align_up(measure.steps_bytes, EK_ALIGN);
-    l.state = l.arena + align_up(header->arena_bytes, EK_ALIGN);
-    l.scratch = l.state + align_up(header->state_bytes, EK_ALIGN);
+    l.steps = ek_align_up(l.formats + ports, EK_ALIGN);
+    l.arena = l.steps + ek_align_up(measure.steps_bytes, EK_ALIGN);
+    l.state = l.arena + ek_align_up(header->arena_bytes, EK_ALIGN);
+    l.scratch = l.state + ek_align_up(header->state_bytes, EK_ALIGN);
     if (l.scratch_bytes > SIZE_MAX / 4 / threads)
         return l;
     l.repacked = l.scratch + threads * l.scratch_bytes;

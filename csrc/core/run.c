@@ -3,6 +3,7 @@
  * Inputs and outputs, and ek_run: a walk over the prepared steps.
  */
 #include "instance.h"
+#include "arithmetic.h"
 #include "build.h"
 
 #include <string.h>
@@ -206,29 +207,19 @@ static void link_steps(ek_instance *instance)
     }
 }
 
-static int32_t min32(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint32_t pieces(int32_t extent, int32_t size)
-{
-    return (uint32_t)(extent / size + (extent % size != 0));
-}
-
 static ek_range part_range(const ek_step *step, uint32_t part)
 {
     const ek_range *whole = &step->whole;
     const ek_cut *cut = ek_step_cut(step);
-    const uint32_t chs = pieces(whole->ch_end, cut->ch_size);
-    const uint32_t cols = pieces(whole->col_end, cut->col_size);
+    const uint32_t chs = (uint32_t)ek_ceil_div32(whole->ch_end, cut->ch_size);
+    const uint32_t cols = (uint32_t)ek_ceil_div32(whole->col_end, cut->col_size);
     ek_range range;
     range.ch = (int32_t)(part % chs) * cut->ch_size;
     range.col = (int32_t)(part / chs % cols) * cut->col_size;
     range.row = (int32_t)(part / chs / cols) * cut->row_size;
-    range.ch_end = range.ch + min32(cut->ch_size, whole->ch_end - range.ch);
-    range.col_end = range.col + min32(cut->col_size, whole->col_end - range.col);
-    range.row_end = range.row + min32(cut->row_size, whole->row_end - range.row);
+    range.ch_end = range.ch + ek_min32(cut->ch_size, whole->ch_end - range.ch);
+    range.col_end = range.col + ek_min32(cut->col_size, whole->col_end - range.col);
+    range.row_end = range.row + ek_min32(cut->row_size, whole->row_end - range.row);
     return range;
 }
 

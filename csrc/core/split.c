@@ -3,19 +3,10 @@
  * The parts of a step: as many as are worth it, cut where the last thread is done first.
  */
 #include "split.h"
+#include "arithmetic.h"
 
 /* More parts than threads even out their speeds. */
 #define PARTS_PER_THREAD 4u
-
-static int32_t ceil_div(int32_t a, int32_t b)
-{
-    return a / b + (a % b != 0);
-}
-
-static int32_t min32(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Work that a kernel does in the time that it takes to hand a part to a waiting thread and back, about
  * a microsecond. Not exact, and rather too much than too little: parts that are too short would make
@@ -48,8 +39,8 @@ static int32_t useful_parts(const ek_step *step, uint32_t threads, uint64_t work
 /* The part of `size` with at most `count` parts of whole blocks. */
 static int32_t part_of(int32_t size, int32_t count, int32_t block)
 {
-    const int32_t blocks = ceil_div(size, block);
-    return min32(ceil_div(blocks, min32(count, blocks)) * block, size);
+    const int32_t blocks = ek_ceil_div32(size, block);
+    return ek_min32(ek_ceil_div32(blocks, ek_min32(count, blocks)) * block, size);
 }
 
 /* At most `count` parts, `channels` of them side by side along the channels. */
@@ -58,13 +49,13 @@ static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, i
 {
     ek_cut c = {.ch_size = whole->ch_end};
     if (channels > 1)
-        c.ch_size = ceil_div(ceil_div(whole->ch_end, ch_step), channels) * ch_step;
-    c.ch_size = min32(c.ch_size, whole->ch_end);
-    const int32_t chs = ceil_div(whole->ch_end, c.ch_size);
+        c.ch_size = ek_ceil_div32(ek_ceil_div32(whole->ch_end, ch_step), channels) * ch_step;
+    c.ch_size = ek_min32(c.ch_size, whole->ch_end);
+    const int32_t chs = ek_ceil_div32(whole->ch_end, c.ch_size);
     c.row_size = part_of(whole->row_end, count / chs, block);
-    const int32_t rows = ceil_div(whole->row_end, c.row_size);
+    const int32_t rows = ek_ceil_div32(whole->row_end, c.row_size);
     c.col_size = part_of(whole->col_end, count / chs / rows, block);
-    const int32_t cols = ceil_div(whole->col_end, c.col_size);
+    const int32_t cols = ek_ceil_div32(whole->col_end, c.col_size);
     c.parts = (uint32_t)(rows * cols * chs);
     return c;
 }
@@ -87,15 +78,15 @@ static uint64_t time_of(const ek_cut *c, const ek_step *step, uint32_t threads)
 static ek_cut best_cut(const ek_step *step, uint32_t threads, int32_t parts, int32_t ch_step)
 {
     const ek_range *whole = &step->whole;
-    const int32_t blocks = ch_step == 0 ? 1 : ceil_div(whole->ch_end, ch_step);
+    const int32_t blocks = ch_step == 0 ? 1 : ek_ceil_div32(whole->ch_end, ch_step);
     const int32_t block = step->kernel->block > 1 ? step->kernel->block : 1;
     ek_cut best = {1, whole->row_end, whole->col_end, whole->ch_end};
     if (parts == 1)
         return best;
     uint64_t best_time = UINT64_MAX;
     for (int32_t k = 1; k <= (int32_t)PARTS_PER_THREAD; k++) {
-        const int32_t count = min32(parts, k * (int32_t)threads);
-        for (int32_t channels = 1; channels <= min32(count, blocks); channels++) {
+        const int32_t count = ek_min32(parts, k * (int32_t)threads);
+        for (int32_t channels = 1; channels <= ek_min32(count, blocks); channels++) {
             const ek_cut c = cut_into(whole, count, channels, ch_step, block);
             const uint64_t time = time_of(&c, step, threads);
             if (time < best_time) {

@@ -3,20 +3,11 @@
  * Encodings of weights: their check and their decoding. docs/FORMAT.md, chapter Weights.
  */
 #include "weights.h"
+#include "arithmetic.h"
 #include "build.h"
 #include "check.h"
 
 #include <string.h>
-
-static int32_t min32(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t round_up(uint64_t value, uint64_t power_of_two)
-{
-    return (value + power_of_two - 1) & ~(power_of_two - 1);
-}
 
 /* Constants in builds without the encoding. */
 static int is_sparse(const ek_stored_weights *w)
@@ -47,7 +38,7 @@ uint64_t ek_packed_bytes(uint64_t channels, uint64_t depth, int32_t tile_n, int3
 {
     if (tile_n == 0)
         return channels * depth;
-    return round_up(channels, (uint64_t)tile_n) * round_up(depth, (uint64_t)tile_k);
+    return ek_align_up(channels, (uint64_t)tile_n) * ek_align_up(depth, (uint64_t)tile_k);
 }
 
 /* ---- Matrices: DENSE and INTERLEAVED --------------------------------------------------------- */
@@ -70,7 +61,7 @@ static row_layout layout_of(int32_t depth, int32_t tile_n, int32_t tile_k)
     for (l.shift = 0; 1 << l.shift < tile_k; l.shift++) {
     }
     l.jump = (size_t)tile_n * (size_t)tile_k;
-    l.tiles_bytes = (size_t)round_up((uint64_t)depth, (uint64_t)tile_k) * (size_t)tile_n;
+    l.tiles_bytes = (size_t)ek_align_up((uint64_t)depth, (uint64_t)tile_k) * (size_t)tile_n;
     return l;
 }
 
@@ -168,8 +159,8 @@ static void unpack_paired(const ek_stored_weights *w, int32_t row, int32_t count
  * enough. */
 static int paired_is_sound(const ek_stored_weights *w)
 {
-    const int32_t rows = (int32_t)round_up((uint64_t)w->rows, EK_PAIRED_TILE);
-    const int32_t depth = (int32_t)round_up((uint64_t)w->depth, EK_PAIRED_TILE);
+    const int32_t rows = (int32_t)ek_align_up((uint64_t)w->rows, EK_PAIRED_TILE);
+    const int32_t depth = (int32_t)ek_align_up((uint64_t)w->depth, EK_PAIRED_TILE);
     if (w->bytes != (uint64_t)rows * (uint64_t)depth)
         return 0;
     for (int32_t row = 0; row < rows; row += 2) {
@@ -257,7 +248,8 @@ static int next_place(sparse_reader *r, uint32_t elements, uint32_t *place)
 
 static int tile_is_sound(const ek_stored_weights *w, uint32_t tile)
 {
-    const int32_t rows = min32(sparse_tile_rows(w), w->rows - (int32_t)tile * sparse_tile_rows(w));
+    const int32_t tile_rows = sparse_tile_rows(w);
+    const int32_t rows = ek_min32(tile_rows, w->rows - (int32_t)tile * tile_rows);
     const uint32_t elements = (uint32_t)rows * (uint32_t)w->depth;
     sparse_reader reader = open_tile(w, tile);
     for (; reader.values < reader.values_end; reader.values++) {
@@ -450,8 +442,8 @@ void ek_offset_start(const ek_stored_weights *stored, const int32_t *start, int3
 static int filling_is_zero(const ek_stored_weights *w)
 {
     const row_layout l = layout_of(w->depth, w->tile_n, w->tile_k);
-    const int32_t rows = (int32_t)round_up((uint64_t)w->rows, w->tile_n);
-    const uint32_t depth = (uint32_t)round_up((uint64_t)w->depth, w->tile_k);
+    const int32_t rows = (int32_t)ek_align_up((uint64_t)w->rows, w->tile_n);
+    const uint32_t depth = (uint32_t)ek_align_up((uint64_t)w->depth, w->tile_k);
     for (int32_t row = 0; row < rows; row++)
         for (uint32_t k = row < w->rows ? (uint32_t)w->depth : 0; k < depth; k++)
             if (w->data[row_start(&l, row) + in_row(&l, k)] != 0)
