@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log_mel.h"
+#include "log_mel_tables.h"
 
 #define POINTS (LOG_MEL_FRAME / 2) /* of the complex transform: two samples are one number */
 
@@ -97,6 +98,9 @@ void log_mel_frame(const int16_t *samples, int8_t *bands)
     static complex_int z[POINTS];
     load(samples, z);
     transform(z);
+    /* Sums stay below 2^58: by Parseval's theorem all |X|^2 together are 512 times the squares of 512
+     * samples of 15 bits, 2^48, bins of one half of them 2^47, and |2 X|^2 2^49; a bit more for what
+     * was rounded, and 2^8 for the weights. */
     uint64_t falling = 0; /* of the band that began one segment before */
     for (uint32_t segment = 0; segment <= LOG_MEL_BANDS; segment++) {
         const uint32_t low = log_mel_band_edges[segment], high = log_mel_band_edges[segment + 1];

@@ -7,8 +7,12 @@
 
 #include <stdint.h>
 
-#include "log_mel_tables.h"
-
+/* One frame of LOG_MEL_FRAME samples every LOG_MEL_HOP. */
+#define LOG_MEL_SAMPLES 16000
+#define LOG_MEL_FRAME 512
+#define LOG_MEL_HOP 328
+#define LOG_MEL_FRAMES 48
+#define LOG_MEL_BANDS 16
 #define LOG_MEL_BYTES (LOG_MEL_FRAMES * LOG_MEL_BANDS)
 
 /* One frame: LOG_MEL_FRAME samples become LOG_MEL_BANDS numbers. A program that listens all the time calls this every

@@ -135,12 +135,11 @@ def tables() -> str:
 
 #include <stdint.h>
 
-/* One frame of LOG_MEL_FRAME samples every LOG_MEL_HOP. */
-#define LOG_MEL_SAMPLES {RATE}
-#define LOG_MEL_FRAME {FRAME}
-#define LOG_MEL_HOP {HOP}
-#define LOG_MEL_FRAMES {FRAMES}
-#define LOG_MEL_BANDS {BANDS}
+#include "log_mel.h"
+
+_Static_assert(LOG_MEL_SAMPLES == {RATE} && LOG_MEL_FRAME == {FRAME} && LOG_MEL_HOP == {HOP}
+                   && LOG_MEL_FRAMES == {FRAMES} && LOG_MEL_BANDS == {BANDS},
+               "log_mel.h has the sizes of log_mel.py");
 
 /* A turn in steps, in units of 1/32767. */
 static const int16_t log_mel_cosine[LOG_MEL_FRAME] = {{

@@ -7,12 +7,11 @@
 
 #include <stdint.h>
 
-/* One frame of LOG_MEL_FRAME samples every LOG_MEL_HOP. */
-#define LOG_MEL_SAMPLES 16000
-#define LOG_MEL_FRAME 512
-#define LOG_MEL_HOP 328
-#define LOG_MEL_FRAMES 48
-#define LOG_MEL_BANDS 16
+#include "log_mel.h"
+
+_Static_assert(LOG_MEL_SAMPLES == 16000 && LOG_MEL_FRAME == 512 && LOG_MEL_HOP == 328
+                   && LOG_MEL_FRAMES == 48 && LOG_MEL_BANDS == 16,
+               "log_mel.h has the sizes of log_mel.py");
 
 /* A turn in steps, in units of 1/32767. */
 static const int16_t log_mel_cosine[LOG_MEL_FRAME] = {
