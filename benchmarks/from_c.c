@@ -9,14 +9,10 @@
  * round, output.
  */
 #define _POSIX_C_SOURCE 200809L
-#include <edgekit/edgekit.h>
-#include <edgekit/edgekit_cpu.h>
+#include "program.h"
+
 #include <edgekit/edgekit_threads.h>
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 /* As in server.py: a clock is read at most this often. */
@@ -34,32 +30,6 @@ static double seconds_of(clockid_t clock)
 static double now(void)
 {
     return seconds_of(CLOCK_MONOTONIC);
-}
-
-static void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(2);
-}
-
-static void check(ek_status status, const char *what)
-{
-    if (status != EK_OK)
-        fail("%s: %s", what, ek_status_string(status));
-}
-
-/* Aligned and zeroed; never null. */
-static void *allocate(size_t bytes)
-{
-    const size_t rounded = (bytes / EK_ALIGN + 1) * EK_ALIGN;
-    void *memory = aligned_alloc(EK_ALIGN, rounded);
-    if (memory == NULL)
-        fail("no memory for %zu bytes", bytes);
-    return memset(memory, 0, rounded);
 }
 
 /* A field of /proc/self/status in kilobytes; 0 where there is none. */
@@ -83,25 +53,6 @@ static ek_instance *instance;
 static ek_io_info output; /* the first one */
 static const void *output_data;
 
-static size_t port_bytes(const ek_io_info *info)
-{
-    return info->elements * (info->format == EK_FORMAT_FLOAT ? sizeof(float) : 1);
-}
-
-static void open_model(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0)
-        fail("%s: cannot be read", path);
-    const long size = ftell(file);
-    rewind(file);
-    void *bytes = allocate(size < 0 ? 0 : (size_t)size);
-    if (size < 0 || fread(bytes, 1, (size_t)size, file) != (size_t)size)
-        fail("%s: cannot be read", path);
-    fclose(file);
-    check(ek_open(&model, bytes, (size_t)size, 0), path);
-}
-
 static void bind(const char *inputs)
 {
     ek_io_info info;
@@ -124,15 +75,14 @@ static void bind(const char *inputs)
 
 static void create(uint32_t threads)
 {
-    ek_config config = {.kernels = ek_cpu_kernels() | EK_REPACK, .threads = threads};
+    ek_config config = {.threads = threads};
     if (threads > 1) {
         config.parallel_for = ek_threads_parallel_for;
         config.parallel_context = ek_threads_create(threads);
         if (config.parallel_context == NULL)
             fail("cannot start %u threads", threads);
     }
-    const size_t bytes = ek_memory_needed(&model, config.kernels, threads);
-    check(ek_create(&instance, &model, &config, allocate(bytes), bytes), "instance");
+    instance = create_instance(&model, config);
 }
 
 static void run(void)
@@ -226,7 +176,7 @@ static start begin(const char *path, uint32_t threads, const char *inputs)
 {
     const long before_kb = status_kb("VmRSS:");
     const double begin = now();
-    open_model(path);
+    open_model(&model, path);
     create(threads);
     bind(inputs);
     const double loaded = now();

@@ -11,14 +11,10 @@
  * none.
  */
 #define _POSIX_C_SOURCE 200809L
-#include <edgekit/edgekit.h>
-#include <edgekit/edgekit_cpu.h>
+#include "program.h"
+
 #include <edgekit/edgekit_threads.h>
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define MAX_COUNTS 16
@@ -32,32 +28,6 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(2);
-}
-
-static void check(ek_status status, const char *what)
-{
-    if (status != EK_OK)
-        fail("%s: %s", what, ek_status_string(status));
-}
-
-/* Aligned and zeroed; never null. */
-static void *allocate(size_t bytes)
-{
-    const size_t rounded = (bytes / EK_ALIGN + 1) * EK_ALIGN;
-    void *memory = aligned_alloc(EK_ALIGN, rounded);
-    if (memory == NULL)
-        fail("no memory for %zu bytes", bytes);
-    return memset(memory, 0, rounded);
-}
-
 static void keep_least(int64_t *least, int64_t time)
 {
     if (*least == 0 || time < *least)
@@ -66,42 +36,25 @@ static void keep_least(int64_t *least, int64_t time)
 
 /* ---- A model --------------------------------------------------------------------------------- */
 
-static void open_model(ek_model *model, const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0)
-        fail("%s: cannot be read", path);
-    const long size = ftell(file);
-    rewind(file);
-    void *bytes = allocate(size < 0 ? 0 : (size_t)size);
-    if (size < 0 || fread(bytes, 1, (size_t)size, file) != (size_t)size)
-        fail("%s: cannot be read", path);
-    fclose(file);
-    check(ek_open(model, bytes, (size_t)size, 0), path);
-}
-
 /* Zeros as inputs: time does not depend on them. */
 static void bind(ek_instance *instance, const ek_model *model)
 {
     ek_io_info info;
     for (uint32_t i = 0; i < ek_input_count(model); i++) {
         check(ek_input_info(model, i, &info), "input");
-        const size_t bytes = info.elements * (info.format == EK_FORMAT_FLOAT ? sizeof(float) : 1);
+        const size_t bytes = port_bytes(&info);
         check(ek_bind_input(instance, i, allocate(bytes), bytes, info.format), "input");
     }
     for (uint32_t i = 0; i < ek_output_count(model); i++) {
         check(ek_output_info(model, i, &info), "output");
-        const size_t bytes = info.elements * (info.format == EK_FORMAT_FLOAT ? sizeof(float) : 1);
+        const size_t bytes = port_bytes(&info);
         check(ek_bind_output(instance, i, allocate(bytes), bytes, info.format), "output");
     }
 }
 
 static ek_instance *create(const ek_model *model, ek_config config)
 {
-    config.kernels = ek_cpu_kernels() | EK_REPACK;
-    const size_t bytes = ek_memory_needed(model, config.kernels, config.threads);
-    ek_instance *instance;
-    check(ek_create(&instance, model, &config, allocate(bytes), bytes), "instance");
+    ek_instance *instance = create_instance(model, config);
     bind(instance, model);
     return instance;
 }
@@ -131,7 +84,10 @@ static loop *loop_at(record *r, uint32_t count)
             fail("no memory");
         r->loops[r->loop_count++] = (loop){r->op, count, allocate(count * sizeof(int64_t))};
     }
-    return &r->loops[r->next_loop++];
+    loop *l = &r->loops[r->next_loop++];
+    if (l->op != r->op || l->count != count)
+        fail("the loops of a run are not those of the first");
+    return l;
 }
 
 static void run_parts(void *context, ek_task task, void *argument, uint32_t count)
