@@ -38,8 +38,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import from_c, report, zoo  # noqa: E402
 from edgekit.bench.client import Client, PeerError  # noqa: E402
 from edgekit.bench.environments import ADAPTERS, PEERS, install  # noqa: E402
-from edgekit.bench.isolated import Isolated  # noqa: E402
-from edgekit.bench.isolated import Peer as Answers  # noqa: E402
+from edgekit.bench.isolated import Isolated, Server  # noqa: E402
 from edgekit.bench.rounds import Contender, interleave  # noqa: E402
 from edgekit.building.cache import cache_folder  # noqa: E402
 from edgekit.data import npz_bytes  # noqa: E402
@@ -65,7 +64,7 @@ class Engine(Protocol):
     @property
     def stamp(self) -> str | None: ...
     def maker(self) -> Client: ...
-    def runner(self, threads: int) -> Answers: ...
+    def runner(self, threads: int) -> Server: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Edgekit:
     def maker(self) -> Client:
         return Client(self.title, Path(sys.executable), ADAPTERS / "edgekit.py", [ROOT])
 
-    def runner(self, threads: int) -> Answers:
+    def runner(self, threads: int) -> Server:
         return self.maker()
 
 
@@ -100,7 +99,7 @@ class EdgekitFromC(Edgekit):
     note: str = "the same, by `benchmarks/from_c.c` instead of Python."
     program: Path = Path("from_c")
 
-    def runner(self, threads: int) -> Answers:
+    def runner(self, threads: int) -> Server:
         return from_c.Program(self.title, self.program)
 
 

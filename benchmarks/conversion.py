@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-TOOLS = ("edgekit", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Cost:
     peak: int
 
 
-def edgekit(model: Path, samples: Path, output: Path) -> None:
+def by_edgekit(model: Path, samples: Path, output: Path) -> None:
     """`edgekit convert`, in this process."""
-    import edgekit as package
+    import edgekit
 
-    package.convert(model, output.with_suffix(".ekm"), calibration=samples)
+    edgekit.convert(model, output.with_suffix(".ekm"), calibration=samples)
 
 
-def onnxruntime(model: Path, samples: Path, output: Path) -> None:
+def by_onnxruntime(model: Path, samples: Path, output: Path) -> None:
     """ONNX Runtime's pre-processing and static quantizer, in this process."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -78,6 +78,9 @@ def onnxruntime(model: Path, samples: Path, output: Path) -> None:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
+
+
+TOOLS: dict[str, Callable[[Path, Path, Path], None]] = {"edgekit": by_edgekit, "onnxruntime": by_onnxruntime}
 
 
 def measured(command: list[str]) -> Cost:
@@ -115,7 +118,7 @@ def compare(model: Path, data: Path, folder: Path, rounds: int) -> dict[str, lis
     """Tool -> the cost of each of its conversions."""
     costs: dict[str, list[Cost]] = {tool: [] for tool in TOOLS}
     for number in range(rounds):
-        for tool in TOOLS if number % 2 == 0 else reversed(TOOLS):
+        for tool in TOOLS if number % 2 == 0 else reversed(list(TOOLS)):
             command = [sys.executable, __file__, "--once", tool, str(model), str(data), str(folder / tool)]
             costs[tool].append(measured(command))
     return costs
@@ -148,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.once:
         tool, *paths = options.once
-        {"edgekit": edgekit, "onnxruntime": onnxruntime}[tool](*map(Path, paths))
+        TOOLS[tool](*map(Path, paths))
         return
     with tempfile.TemporaryDirectory(prefix="edgekit-conversion-") as work:
         model, data = make_inputs(Path(work), options.net, options.samples)

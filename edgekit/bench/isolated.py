@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.bench.rounds import Times
 
 
-class Peer(Protocol):
+class Server(Protocol):
     """What answers the requests of `server.py`."""
 
     def request(self, request: str, timeout: float = ..., **arguments: Any) -> dict[str, Any]: ...
@@ -29,7 +29,7 @@ class Isolated:
         group: runs between two readings of the clock.
     """
 
-    def __init__(self, client: Peer) -> None:
+    def __init__(self, client: Server) -> None:
         self._client = client
         self.times = Times()
         self.cores: list[float] = []
