@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What 2 to 64 threads would bring: a simulation with the runtime's own cuts and measured parts.
 
-    python benchmarks/scaling.py MODEL.ekm... [--threads 1,2,4,8,16,32,64] [--real 2] [--seconds 5]
+    python benchmarks/scaling.py MODEL.ekm... [--threads 1,2,4,8,16,32,64] [--real 2] [--seconds 5] [--pool HAND-OVER TURN]
 
 scaling.c, compiled against this checkout, prepares the model for each number of threads and times every
 part of every parallel loop on one thread, and what a pool of two takes besides: to hand a loop over to a
@@ -59,10 +59,10 @@ def loop_time(parts: Sequence[float], threads: int, pool: Pool) -> float:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Nanoseconds of a run, and those of operators that are not cut for so many threads."""
+    """Nanoseconds of a run, and those of them outside parallel loops, which no thread takes off another."""
 
     time: float
-    whole: float
+    serial: float
 
 
 def predict(record: dict[str, Any], pool: Pool, clock: float) -> Prediction:
@@ -70,14 +70,14 @@ def predict(record: dict[str, Any], pool: Pool, clock: float) -> Prediction:
     loops: dict[int, list[list[float]]] = {}
     for loop in record["loops"]:
         loops.setdefault(loop["op"], []).append([max(0.0, part - clock) for part in loop["parts"]])
-    time = whole = 0.0
+    time = serial = 0.0
     for op, measured in enumerate(record["ops"]):
         own = loops.get(op, [])
         count = sum(len(parts) for parts in own)
         alone = max(0.0, measured - clock * (count + 1) - sum(map(sum, own)))
         time += alone + sum(loop_time(parts, record["threads"], pool) for parts in own)
-        whole += alone
-    return Prediction(time, whole)
+        serial += alone
+    return Prediction(time, serial)
 
 
 def numbers(text: str) -> list[int]:
@@ -98,7 +98,7 @@ def row(found: dict[str, Any], pool: Pool, real: int) -> list[str]:
     one, last, runs = simulated[1].time, max(simulated), found["real"]
     cells = [f"{runs['1'] / 1e3:.1f}, {one / 1e3:.1f}", f"{runs['1'] / runs[str(real)]:.2f}"]
     cells += [f"{one / simulated[count].time:.2f}" for count in simulated if count > 1]
-    return [*cells, f"{simulated[last].whole / one:.0%}"]
+    return [*cells, f"{simulated[last].serial / one:.0%}"]
 
 
 def main() -> None:
@@ -109,7 +109,9 @@ def main() -> None:
     parser.add_argument("--threads", type=numbers, default="1,2,4,8,16,32,64")
     parser.add_argument("--real", type=int, default=2, help="threads that run")
     parser.add_argument("--seconds", type=float, default=5.0, help="per model")
-    parser.add_argument("--pool", type=numbers, help="hand-over and turn, ns; else measured")
+    parser.add_argument(
+        "--pool", type=float, nargs=2, metavar=("HAND-OVER", "TURN"), help="nanoseconds; else measured"
+    )
     options = parser.parse_args()
     counts = sorted({1, options.real, *options.threads})
     many = [count for count in counts if count > 1]
@@ -117,7 +119,7 @@ def main() -> None:
         program = from_c.build(Path(folder), "scaling")
         print(
             f"| model | hand-over, turn, ns | 1 thread, us: real, simulated | {options.real} threads: real | "
-            f"simulated {' | '.join(map(str, many))} | whole operators at {counts[-1]} |"
+            f"simulated {' | '.join(map(str, many))} | outside parallel loops at {counts[-1]} |"
         )
         print("|---|---:|---:|---:|" + "---:|" * (len(many) + 1))
         for path in options.models:

@@ -47,5 +47,5 @@ def test_no_number_of_threads_beats_the_parts(seed: int) -> None:
 def test_a_run_is_its_operators() -> None:
     record = {"threads": 2, "ops": [31, 100, 11], "loops": [{"op": 1, "parts": [21, 21, 21, 21]}]}
     # operator 1 took 100: five pairs of clock readings and four parts of 20 after them, and 15 beside
-    assert predict(record, FREE, clock=1) == Prediction(time=30 + (15 + 40) + 10, whole=30 + 15 + 10)
+    assert predict(record, FREE, clock=1) == Prediction(time=30 + (15 + 40) + 10, serial=30 + 15 + 10)
     assert predict({**record, "threads": 1}, FREE, clock=1).time == pytest.approx(30 + 95 + 10)
