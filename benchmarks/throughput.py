@@ -5,6 +5,7 @@
 
 Each way takes samples and returns copies of the outputs, as `edgekit run` has them: one thread, as many
 threads as asked for on one sample, as many samples side by side (--batch-threads) and as many stages (--pipeline).
+A round ends when all its samples are done: a pipeline is filled and drained in each.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import edgekit
 from edgekit.bench.peers import noise
 from edgekit.bench.rounds import Times, interleave
 from edgekit.runtime.model import Model
+from edgekit.runtime.pipeline import Pipeline, measured_cuts
 
 ROUND_NS = 20_000_000
 SAMPLES = 4
@@ -59,7 +61,7 @@ def ways(model: Model, threads: int, pool: ThreadPoolExecutor) -> list[Way]:
         for shift in shifts
     ]
     endless: Iterator[dict[str, np.ndarray]] = itertools.cycle(samples)
-    outputs = model.stream(itertools.cycle(samples), threads)
+    stages = Pipeline(model, samples[0], "auto", measured_cuts(model, samples[0], threads))
 
     def one_by_one(count: int) -> None:
         for _ in range(count):
@@ -74,8 +76,12 @@ def ways(model: Model, threads: int, pool: ThreadPoolExecutor) -> list[Way]:
             pass
 
     def pipeline(count: int) -> None:
-        for _ in itertools.islice(outputs, count):
-            pass
+        for sample in itertools.islice(endless, count):
+            stages.push(sample)
+            if stages.is_full:
+                stages.pop()
+        while stages.inside:
+            stages.pop()
 
     return [
         Way("one thread", one_by_one),
