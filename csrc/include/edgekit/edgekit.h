@@ -220,11 +220,16 @@ EK_API ek_status ek_bind_input(ek_instance *instance, uint32_t index, const void
 EK_API ek_status ek_bind_output(ek_instance *instance, uint32_t index, void *data, size_t bytes,
                                 ek_format format);
 
+/* The first run after a bind also links the operators to what is bound. EK_ERROR_UNBOUND unless all
+ * inputs and outputs are; EK_ERROR_ARGUMENT if an output shares memory with another buffer. */
 EK_API ek_status ek_run(ek_instance *instance);
 
 /* Runs the operators `first` to `end` - 1 of the file alone, as ek_op_event counts them; those
  * behind the last one are none. Calls that together name each operator once, in order, do what
- * ek_run does; until the last of them inputs, outputs and what is bound stay as they are. */
+ * ek_run does; until the last of them inputs, outputs and what is bound stay as they are.
+ *
+ * EK_ERROR_ARGUMENT also if `first` is above `end`; otherwise the errors of ek_run, and the linking,
+ * for all operators, whichever are run. */
 EK_API ek_status ek_run_ops(ek_instance *instance, uint32_t first, uint32_t end);
 
 /* Bytes that an instance keeps from one run to the next; 0 for a model of independent runs. */

@@ -37,6 +37,7 @@ EK_API void ek_threads_parallel_for(void *pool, ek_task task, void *argument, ui
 /* Computes a stream of inputs in stages, each by a thread of its own, for throughput: while one
  * stage is at an input, the stage before is at the next. Results are the bits of ek_run, in order.
  *
+ *     ek_config config = {.kernels = ek_cpu_kernels(), .threads = 1};  // of all six instances
  *     const uint32_t cuts[] = {0, 12, 20};                       // three stages begin there
  *     ek_status status = ek_pipeline_create(&pipeline, &model, instances, 6, cuts, 3);
  *     for (uint32_t in = 0, out = 0; out < total; out++) {
@@ -57,6 +58,10 @@ typedef struct ek_pipeline ek_pipeline;
  * most, and two per stage keep all busy. They must be bound to buffers of their own and used by
  * nobody else meanwhile. Stage s computes the operators cuts[s] to cuts[s + 1] - 1, as ek_run_ops
  * does, and the last one all that are left; cuts[0] is 0, and cuts grow.
+ *
+ * Stages work on different instances at the same time. So each instance is created with one thread,
+ * or with a pool of its own, and on_op is called from the stages' threads, for several instances at
+ * once.
  *
  * EK_ERROR_ARGUMENT also if there is more than one instance of a model that keeps state between
  * runs, EK_ERROR_MEMORY if memory or threads run out; *pipeline is then null. */
