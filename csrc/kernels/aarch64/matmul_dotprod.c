@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Product of two activations with the dot product instruction, four rows of a by sixteen columns.
- * Each matrix b is packed once, as weights of dense layers are, some columns at a time; a is read
- * in place. Both are taken as they lie:
+ * Each matrix b is packed once, as weights of dense layers are, a panel of columns at a time; a is
+ * read in place. Both are taken as they lie:
  *
  *     sum((a - za) * (b - zb)) = sum(a * b) - zb * sum(a) - za * sum(b) + k * za * zb
  *
- * where the second term belongs to a row and the last two to a column. Sums wrap.
+ * where the second term belongs to a row, and is computed again for each panel, and the last two to a
+ * column. Sums wrap.
  */
 #include "../arm/blocks_neon.h"
 #include "../kernels.h"

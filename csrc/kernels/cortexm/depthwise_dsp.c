@@ -429,8 +429,8 @@ size_t ek_depthwise_dsp_scratch(const void *params)
     return QUAD * (size_t)l.columns * lines * sizeof(uint32_t);
 }
 
-/* What two outputs of a line may need. Rare on these processors are images that need more: those of
- * which both sides are above 510 outputs, at stride 2 above 170. */
+/* What two outputs of a line may need. Images that need more, of which both sides are above 510
+ * outputs, or at stride 2 above 170, are rare on these processors. */
 #define SCRATCH_LIMIT 16384
 
 /* Whether all products with multipliers are within int16, less a zero point. They are unless outputs

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Product of two activations with dual 16-bit multiply-accumulates, two rows of a by two columns:
- * rows of a, less their zero point, are widened into scratch once, b is widened as it lies, and its
- * zero point's term is added to each sum:
+ * rows of a, less their zero point, are widened into scratch, b is widened as it lies, and its zero
+ * point's term is added to each sum:
  *
  *     sum((a - za) * (b - zb)) = sum((a - za) * b) - zb * sum(a - za)
  *
- * A b[n][k] is read in place, a b[k][n] is transposed once for all rows, some columns at a time.
- * Sums wrap.
+ * A b[n][k] is read in place. A b[k][n] is transposed a panel of columns at a time, once for all rows;
+ * rows are widened again for each panel. Sums wrap.
  */
 #include <string.h>
 
@@ -113,7 +113,7 @@ static sums multiply(const uint32_t *a, const int8_t *b0, const int8_t *b1, int3
     return s;
 }
 
-/* Up to two rows of a. */
+/* Up to two rows of a with the columns of a panel. */
 static void multiply_rows(const ek_matmul_params *p, const int8_t *a, int32_t rows,
                           const panel *columns, uint32_t *wide, int8_t *y)
 {

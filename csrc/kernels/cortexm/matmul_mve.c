@@ -6,7 +6,8 @@
  *     sum((a - za) * (b - zb)) = sum(a * b) - zb * sum(a) - za * sum(b) + k * za * zb
  *
  * where the second term belongs to a row and the last two to a column. A b[n][k] is read in place,
- * a b[k][n] is transposed once for all rows, some columns at a time. Sums wrap.
+ * a b[k][n] is transposed, a panel of columns at a time and once for all rows. Columns' terms are
+ * computed once, those of rows again for each panel. Sums wrap.
  */
 #include <string.h>
 
