@@ -43,8 +43,8 @@ typedef enum ek_step_mode {
 } ek_step_mode;
 
 /* One call of a kernel. Behind it stand the parameters, ek_tiles if `tiled`, and in an instance of
- * several threads ek_cut, which counts only if `cut`. What depends on the bound buffers (pointers to
- * ports, mode) is set by the first run after a bind. */
+ * several threads ek_cut, which counts only if `cut`. What depends on the bound buffers (pointers
+ * to ports, mode) is set by the first run after a bind. */
 typedef struct ek_step {
     const ek_kernel *kernel; /* null: the output holds the result already */
     const void *in[2];

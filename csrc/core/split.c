@@ -63,8 +63,8 @@ static ek_cut cut_into(const ek_range *whole, int32_t count, int32_t channels, i
 /* The time until the last thread is done, in positions times channels. What a kernel does once per part
  * counts as some more of either: tiles that are not full, weights that are read or, if they are
  * tiled or transformed, made again, activations that are packed again. Half a part is lost on a
- * thread that comes late. Nothing overflows: the part has less than 2^31 values, so that the product
- * of positions and channels with what is added stays below 2^38, and there are at most
+ * thread that comes late. Nothing overflows: the part has less than 2^31 values, so that the
+ * product of positions and channels with what is added stays below 2^42, and there are at most
  * EK_MAX_THREADS * PARTS_PER_THREAD rounds. */
 static uint64_t time_of(const ek_cut *c, const ek_step *step, uint32_t threads)
 {

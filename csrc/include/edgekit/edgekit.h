@@ -228,8 +228,8 @@ EK_API ek_status ek_run(ek_instance *instance);
  * behind the last one are none. Calls that together name each operator once, in order, do what
  * ek_run does; until the last of them inputs, outputs and what is bound stay as they are.
  *
- * EK_ERROR_ARGUMENT also if `first` is above `end`; otherwise the errors of ek_run, and the linking,
- * for all operators, whichever are run. */
+ * EK_ERROR_ARGUMENT also if `first` is above `end`. Otherwise the errors of ek_run, and the first
+ * call after a bind links all operators, whichever it runs. */
 EK_API ek_status ek_run_ops(ek_instance *instance, uint32_t first, uint32_t end);
 
 /* Bytes that an instance keeps from one run to the next; 0 for a model of independent runs. */

@@ -6,8 +6,8 @@
  *
  *     sum((a - za) * (b - zb)) = sum(a * b) - zb * sum(a) - za * sum(b) + k * za * zb
  *
- * where the second term belongs to a row, and is computed again for each panel, and the last two to a
- * column. Sums wrap.
+ * where the second term belongs to a row, and is computed again for each panel, and the last two to
+ * a column. Sums wrap.
  */
 #include "../arm/blocks_neon.h"
 #include "../kernels.h"

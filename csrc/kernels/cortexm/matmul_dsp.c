@@ -6,8 +6,8 @@
  *
  *     sum((a - za) * (b - zb)) = sum((a - za) * b) - zb * sum(a - za)
  *
- * A b[n][k] is read in place. A b[k][n] is transposed a panel of columns at a time, once for all rows;
- * rows are widened again for each panel. Sums wrap.
+ * A b[n][k] is read in place. A b[k][n] is transposed a panel of columns at a time, once for all
+ * rows; rows are widened again for each panel. Sums wrap.
  */
 #include <string.h>
 
