@@ -57,8 +57,6 @@ typedef struct out_tile {
     int32_t n, oh, ow;
 } out_tile;
 
-#define MAX_TILES (X_BYTES / (POINTS * STEP * 2))
-
 /* What a call needs of its parameters. */
 typedef struct winograd_shape {
     int32_t c_in, groups;
@@ -81,6 +79,7 @@ typedef struct winograd_room {
     int32_t *sums;     /* [tile][OUTPUTS][GROUP], of several parts */
     int16_t *x;        /* [block][part][POINTS][tiles of the block][channels of the part] */
     int16_t *w;        /* [groups][parts], as in weights_part */
+    out_tile *tiles;   /* those at a time; last, as they would take what follows off its lines */
 } winograd_room;
 
 /* Between the values of two points is a line more: points that are a multiple of 4096 bytes apart
@@ -524,7 +523,6 @@ typedef struct winograd_call {
     requant r;
     int transformed; /* all weights, where they are kept */
     int32_t count;
-    out_tile tiles[MAX_TILES];
 } winograd_call;
 
 static winograd_room room_in(const winograd_shape *s, void *scratch)
@@ -535,6 +533,7 @@ static winograd_room room_in(const winograd_shape *s, void *scratch)
     room.sums = room.w_sums + kept_weights(s) * GROUP;
     room.x = (int16_t *)(room.sums + sum_values(s));
     room.w = room.x + x_values(s);
+    room.tiles = (out_tile *)(void *)(room.w + w_values(s));
     return room;
 }
 
@@ -542,7 +541,8 @@ static size_t winograd_scratch(const ek_conv_params *p)
 {
     const winograd_shape s = shape_of(p);
     const size_t values32 = product_values() + kept_weights(&s) * GROUP + sum_values(&s);
-    return values32 * sizeof(int32_t) + (x_values(&s) + w_values(&s)) * sizeof(int16_t);
+    return values32 * sizeof(int32_t) + (x_values(&s) + w_values(&s)) * sizeof(int16_t)
+        + (size_t)s.tiles * sizeof(out_tile);
 }
 
 /* The weights of a group and part, transformed if they are not yet. */
@@ -585,7 +585,7 @@ static void run_part(const winograd_call *k, int32_t group, int32_t part, int8_t
         const tile_block b = block_of(s, k->count, i);
         const int16_t *x = k->room.x + b.x + x_part(b.height, part, c);
         multiply_by_height[b.height - 1](pairs, w.w, x, k->room.products);
-        finish_block(k->p, k->room.products, k->tiles + b.first, b.height, group * GROUP, &out,
+        finish_block(k->p, k->room.products, k->room.tiles + b.first, b.height, group * GROUP, &out,
                      k->room.sums + (ptrdiff_t)b.first * OUTPUTS * GROUP, k->range, &k->r, y);
     }
 }
@@ -595,7 +595,7 @@ static void run_tiles(winograd_call *k, const int8_t *x, int8_t *y)
     const winograd_shape *s = &k->s;
     for (int32_t i = 0; i < ek_ceil_div(k->count, HEIGHT); i++) {
         const tile_block b = block_of(s, k->count, i);
-        transform_block(k->p, s, x, k->tiles + b.first, b.height, k->room.x + b.x);
+        transform_block(k->p, s, x, k->room.tiles + b.first, b.height, k->room.x + b.x);
     }
     for (int32_t g = k->range->ch / GROUP; g * GROUP < k->range->ch_end; g++)
         for (int32_t part = 0; part < s->parts; part++)
@@ -618,7 +618,7 @@ static void winograd_range(const ek_conv_params *p, const int8_t *x, int8_t *y, 
     for (int32_t row = range->row; row < range->row_end;) {
         const int32_t n = row / p->out.h, oh = row % p->out.h;
         for (int32_t col = range->col; col < range->col_end; col += 4) {
-            k.tiles[k.count++] = (out_tile){n, oh, col};
+            k.room.tiles[k.count++] = (out_tile){n, oh, col};
             if (k.count == k.s.tiles)
                 run_tiles(&k, x, y);
         }
