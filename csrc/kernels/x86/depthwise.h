@@ -48,10 +48,7 @@ INLINE void store(int8_t *y, vint acc, const lane_params *l, const requant *r)
 INLINE void store4(int8_t *y, ptrdiff_t step, const vint acc[4], const lane_params *l,
                    const requant *r)
 {
-    const vint rounded[4] = {
-        v_requantize(acc[0], l->multiplier, r), v_requantize(acc[1], l->multiplier, r),
-        v_requantize(acc[2], l->multiplier, r), v_requantize(acc[3], l->multiplier, r)};
-    v_store4_i8(y, step, rounded, r);
+    v_store_quarters(y, step, v_requantize4(acc, l->multiplier, r));
 }
 
 /* ---- 3x3 ------------------------------------------------------------------------------------- */

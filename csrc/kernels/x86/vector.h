@@ -33,6 +33,13 @@ static inline vint v_pair(vbytes a, vbytes b)
     return _mm512_cvtepi8_epi16(_mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
 }
 static inline vint v_load(const int32_t *x) { return _mm512_loadu_si512(x); }
+static inline vint v_load16(const int16_t *x) { return _mm512_loadu_si512(x); }
+/* 2 * LANES bytes as int16. */
+static inline vint v_load16_i8(const int8_t *x)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
+static inline void v_store(void *y, vint a) { _mm512_storeu_si512(y, a); }
 static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storeu_si128((__m128i *)(void *)y, ek_pack16_avx512vnni(rounded, r));
@@ -47,17 +54,30 @@ static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
 }
 static inline vint v_set(int32_t a) { return _mm512_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm512_set1_epi16((short)a); }
+static inline vint v_add16(vint a, vint b) { return _mm512_add_epi16(a, b); }
 static inline vint v_sub16(vint a, vint b) { return _mm512_sub_epi16(a, b); }
+static inline vint v_mul16(vint a, vint b) { return _mm512_mullo_epi16(a, b); }
+static inline vint v_shl16(vint a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 /* Sums of two products of int16, exact. */
 static inline vint v_madd(vint a, vint b) { return _mm512_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm512_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm512_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm512_mullo_epi32(a, b); }
+static inline vint v_shl(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
+static inline vint v_sra(vint a, int n) { return _mm512_srai_epi32(a, (unsigned)n); }
 static inline vfloat v_to_float(vint a) { return _mm512_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx512vnni(a, r); }
 static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
 {
     return ek_requantize_avx512vnni(acc, multiplier, r);
+}
+/* Four vectors as int8, one after the other. */
+static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const requant *r)
+{
+    return ek_pack64(ek_requantize_top(acc[0], multiplier, r),
+                     ek_requantize_top(acc[1], multiplier, r),
+                     ek_requantize_top(acc[2], multiplier, r),
+                     ek_requantize_top(acc[3], multiplier, r), r);
 }
 static inline vfloat v_setf(float a) { return _mm512_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm512_loadu_ps(x); }
@@ -118,6 +138,16 @@ static inline vint v_load(const int32_t *x)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)x);
 }
+static inline vint v_load16(const int16_t *x)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)x);
+}
+/* 2 * LANES bytes as int16. */
+static inline vint v_load16_i8(const int8_t *x)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+static inline void v_store(void *y, vint a) { _mm256_storeu_si256(y, a); }
 static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     _mm_storel_epi64((__m128i *)(void *)y, ek_pack8_avx2(rounded, r));
@@ -132,25 +162,33 @@ static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
     _mm_storel_epi64((__m128i *)(void *)(y + 2 * step), cd);
     _mm_storeh_pi((__m64 *)(void *)(y + 3 * step), _mm_castsi128_ps(cd));
 }
-static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
-{
-    v_store_quarters(y, step,
-                     ek_pack32_avx2(rounded[0], rounded[1], rounded[2], rounded[3], r));
-}
 static inline vint v_set(int32_t a) { return _mm256_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm256_set1_epi16((short)a); }
+static inline vint v_add16(vint a, vint b) { return _mm256_add_epi16(a, b); }
 static inline vint v_sub16(vint a, vint b) { return _mm256_sub_epi16(a, b); }
+static inline vint v_mul16(vint a, vint b) { return _mm256_mullo_epi16(a, b); }
+static inline vint v_shl16(vint a, int n) { return _mm256_slli_epi16(a, n); }
 static inline vint v_and(vint a, vint b) { return _mm256_and_si256(a, b); }
 /* Sums of two products of int16, exact. */
 static inline vint v_madd(vint a, vint b) { return _mm256_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm256_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm256_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm256_mullo_epi32(a, b); }
+static inline vint v_shl(vint a, int n) { return _mm256_slli_epi32(a, n); }
+static inline vint v_sra(vint a, int n) { return _mm256_srai_epi32(a, n); }
 static inline vfloat v_to_float(vint a) { return _mm256_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_avx2(a, r); }
 static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
 {
     return ek_requantize_avx2(acc, multiplier, r);
+}
+/* Four vectors as int8, one after the other. */
+static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const requant *r)
+{
+    return ek_pack32_avx2(v_requantize(acc[0], multiplier, r),
+                          v_requantize(acc[1], multiplier, r),
+                          v_requantize(acc[2], multiplier, r),
+                          v_requantize(acc[3], multiplier, r), r);
 }
 static inline vfloat v_setf(float a) { return _mm256_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm256_loadu_ps(x); }
@@ -191,6 +229,16 @@ static inline vint v_load(const int32_t *x)
 {
     return _mm_loadu_si128((const __m128i *)(const void *)x);
 }
+static inline vint v_load16(const int16_t *x)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)x);
+}
+/* 2 * LANES bytes as int16. */
+static inline vint v_load16_i8(const int8_t *x)
+{
+    return _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)x));
+}
+static inline void v_store(void *y, vint a) { _mm_storeu_si128(y, a); }
 static inline void v_store_i8(int8_t *y, vint rounded, const requant *r)
 {
     const int32_t bytes = _mm_cvtsi128_si32(ek_pack16_sse41(rounded, rounded, rounded, rounded, r));
@@ -204,25 +252,33 @@ static inline void v_store_quarters(int8_t *y, ptrdiff_t step, vint bytes)
     for (int i = 0; i < 4; i++)
         memcpy(y + i * step, &quarters[i], sizeof quarters[i]);
 }
-static inline void v_store4_i8(int8_t *y, ptrdiff_t step, const vint rounded[4], const requant *r)
-{
-    v_store_quarters(y, step,
-                     ek_pack16_sse41(rounded[0], rounded[1], rounded[2], rounded[3], r));
-}
 static inline vint v_set(int32_t a) { return _mm_set1_epi32(a); }
 static inline vint v_set16(int32_t a) { return _mm_set1_epi16((short)a); }
+static inline vint v_add16(vint a, vint b) { return _mm_add_epi16(a, b); }
 static inline vint v_sub16(vint a, vint b) { return _mm_sub_epi16(a, b); }
+static inline vint v_mul16(vint a, vint b) { return _mm_mullo_epi16(a, b); }
+static inline vint v_shl16(vint a, int n) { return _mm_slli_epi16(a, n); }
 static inline vint v_and(vint a, vint b) { return _mm_and_si128(a, b); }
 /* Sums of two products of int16, exact. */
 static inline vint v_madd(vint a, vint b) { return _mm_madd_epi16(a, b); }
 static inline vint v_add(vint a, vint b) { return _mm_add_epi32(a, b); }
 static inline vint v_sub(vint a, vint b) { return _mm_sub_epi32(a, b); }
 static inline vint v_mul(vint a, vint b) { return _mm_mullo_epi32(a, b); }
+static inline vint v_shl(vint a, int n) { return _mm_slli_epi32(a, n); }
+static inline vint v_sra(vint a, int n) { return _mm_srai_epi32(a, n); }
 static inline vfloat v_to_float(vint a) { return _mm_cvtepi32_ps(a); }
 static inline vint v_round(vfloat a, const requant *r) { return ek_round_sse41(a, r); }
 static inline vint v_requantize(vint acc, vfloat multiplier, const requant *r)
 {
     return ek_requantize_sse41(acc, multiplier, r);
+}
+/* Four vectors as int8, one after the other. */
+static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const requant *r)
+{
+    return ek_pack16_sse41(v_requantize(acc[0], multiplier, r),
+                           v_requantize(acc[1], multiplier, r),
+                           v_requantize(acc[2], multiplier, r),
+                           v_requantize(acc[3], multiplier, r), r);
 }
 static inline vfloat v_setf(float a) { return _mm_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm_loadu_ps(x); }

@@ -22,21 +22,23 @@
  * are the halves of TILE_K.
  *
  * The including file has included vector.h for its set and defined HEIGHT (tiles that are
- * multiplied at a time), X_OFFSET, UNROLL, DIRECT_TAPS and the costs of winograd_pays, and
+ * multiplied at a time), X_OFFSET and DIRECT_TAPS (see winograd_pays), and
  *
- *     v_store(to, v)            and the operations on int16 that follow their names:
- *     v_add16, v_mul16, v_shl16, v_shl, v_sra
- *     v_load_pairs(x)           int16
- *     v_load_widened(x)         bytes as int16
- *     v_half(w, half)           the first or the last two of each four bytes as int16
+ *     v_half(w, half)           the first (0) or the last two (1) of each four bytes as int16
  *     multiply_add(acc, x, w)   acc plus pairs of products
  *     broadcast_pair(x)         two int16, in every lane
- *     finish_row(acc, m, r)     four vectors as int8, one after the other
  */
 #include "../kernels.h"
 #include "../window.h"
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Loops over registers must disappear. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #define TILE_N 16 /* of the weights as they come */
 #define TILE_K 4
@@ -240,9 +242,9 @@ INLINE six transform6(six d)
 
 INLINE six load6(const int8_t *const at[6], int32_t c)
 {
-    return (six){{v_load_widened(at[0] + c), v_load_widened(at[1] + c), v_load_widened(at[2] + c),
-                  v_load_widened(at[3] + c), v_load_widened(at[4] + c),
-                  v_load_widened(at[5] + c)}};
+    return (six){{v_load16_i8(at[0] + c), v_load16_i8(at[1] + c), v_load16_i8(at[2] + c),
+                  v_load16_i8(at[3] + c), v_load16_i8(at[4] + c),
+                  v_load16_i8(at[5] + c)}};
 }
 
 /* Channels [first, end) of one tile: `at` are its 36 input positions, by column; the points of `to`
@@ -340,7 +342,7 @@ INLINE void multiply_points(const int height, int32_t pairs, const int16_t *w, c
             __asm__("" : "+r"(third[i])); /* clang would go from tile to tile with additions */
         }
         for (int32_t k = pairs; k > 0; k--) {
-            const vint w0 = v_load_pairs(w), w1 = v_load_pairs(w + 2 * LANES);
+            const vint w0 = v_load16(w), w1 = v_load16(w + 2 * LANES);
             UNROLL for (int i = 0; i < height; i++) {
                 const vint v = broadcast_pair(third[i / 3] + i % 3 * row);
                 acc[i][0] = multiply_add(acc[i][0], v, w0);
@@ -479,7 +481,7 @@ static __attribute__((noinline)) void finish_lanes(const ek_conv_params *p, cons
         if (!part->last) {                                                                      \
             store_sums(sums + 4 * (i) * GROUP, acc);                                            \
         } else if ((i) < tile->rows) {                                                          \
-            const vint bytes = finish_row(acc.v, multiplier, r);                                \
+            const vint bytes = v_requantize4(acc.v, multiplier, r);                             \
             if (whole) {                                                                        \
                 v_store_quarters(y, p->out.w_stride, bytes);                                    \
             } else {                                                                            \
@@ -637,6 +639,11 @@ static int winograd_fits(const ek_conv_params *p)
         && p->in.c <= MAX_CHANNELS && p->out.c % GROUP == 0;
 }
 
+/* Of winograd_pays: cycles of Zen 4 with AVX-512, rounded up. */
+#define OUTPUT_COST 400
+#define INPUT_COST 264
+#define WEIGHTS_COST 150
+
 /* Whether it takes less time than the set's conv2d by a tenth or more. All is counted in pairs of
  * products by LANES channels, one multiply_add: those of a position in conv2d are DIRECT_TAPS / 2
  * for each channel, and the transforms of so many points take as long as was measured. */
@@ -649,4 +656,22 @@ static int winograd_pays(const ek_conv_params *p)
     const int64_t of_tile = POINTS * c * o + OUTPUT_COST * s.parts * o + INPUT_COST * c;
     const int64_t cost = tiles * of_tile + WEIGHTS_COST * passes * c * o;
     return 11 * cost < 5 * DIRECT_TAPS * positions * c * o;
+}
+
+int VECTOR_NAME_WITH(ek_winograd, supports)(const void *params)
+{
+    return winograd_fits(params) && winograd_pays(params);
+}
+
+size_t VECTOR_NAME_WITH(ek_winograd, scratch)(const void *params)
+{
+    return winograd_scratch(params);
+}
+
+void VECTOR_NAME(ek_winograd)(const void *params, const void *const in[], void *out, void *scratch,
+                              const ek_range *range)
+{
+    const ek_conv_params *p = params;
+    const requant r = requant_init(&p->clamp);
+    winograd_range(p, in[0], out, scratch, range, &r);
 }
