@@ -21,11 +21,8 @@
  *     multiply_one(&tile, ...)  up to ONE_TILES tiles for one window
  *     spread_tile(...)          the weights of a tile with runs of whole steps
  */
-#include "../kernels.h"
-#include "../window.h"
+#include "dense.h"
 
-#define TILE_N 16
-#define TILE_K 4
 #define SLACK 64 /* read behind a band: the last step of a run, and whole vectors */
 
 /* A band is input in scratch that all weights are multiplied with before the next one. It should
@@ -368,13 +365,6 @@ static void multiply_band(const ek_conv_params *p, const conv_shape *s, const co
 }
 
 /* A dense layer of one row: so little work that finding out its shape would be felt. */
-static int is_one_row(const ek_conv_params *p)
-{
-    return p->out.w == 1 && p->out.h == 1 && p->out.n == 1 && p->in.w == 1 && p->in.h == 1
-        && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0 && p->pad_left == 0
-        && p->groups == 1;
-}
-
 static void one_row(const ek_conv_params *p, const int8_t *x, int8_t *y, uint8_t *scratch,
                     const ek_range *range, const requant *r)
 {
@@ -419,7 +409,7 @@ static void conv_group(const ek_conv_params *p, const conv_shape *s, const int8_
 static void conv_range(const ek_conv_params *p, const int8_t *x, int8_t *y, uint8_t *scratch,
                        const ek_range *range, const requant *r)
 {
-    if (is_one_row(p)) {
+    if (ek_is_one_row(p)) {
         one_row(p, x, y, scratch, range, r);
         return;
     }
