@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from edgekit.atomic import new_folder
 from edgekit.building.targets import Target
 from edgekit.commands.build import weight_packing
 from edgekit.data import DataSource, Preprocessing
@@ -80,29 +80,10 @@ def firmware(
             cannot be written; nothing is left behind.
         CheckError: the self-test fails.
     """
-    parent = check_new_folder(output)
-    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent) as work:
-        folder = Path(work) / "firmware"
+    with new_folder(output) as folder:
         made = _make(model, target, folder, data, preprocessing)
         shutil.rmtree(folder / "build")
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
     return replace(made, folder=output)
-
-
-def check_new_folder(output: Path) -> Path:
-    """The folder in which `output` is to appear.
-
-    Raises:
-        InputError: `output` is there and not empty, or cannot be made.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: exists and is no empty folder; give the name of a new one with -o")
-    parent = output.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{output}: cannot be made in {parent}; give another place with -o")
-    return parent
 
 
 def check_board(model: Path, content: bytes, program: Program, target: Target) -> None:

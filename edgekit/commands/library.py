@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgekit.atomic import check_new_folder, new_folder
 from edgekit.building.targets import Target
 from edgekit.commands.build import weight_packing
-from edgekit.commands.firmware import check_board, check_new_folder, title
+from edgekit.commands.firmware import check_board, title
 from edgekit.firmware.boards import board
 from edgekit.firmware.library import Contents, generate_library
 from edgekit.firmware.manifests import library_name
@@ -57,7 +57,7 @@ def library(model: Path, target: str | None, output: Path) -> Library:
         InputError: the target is no microcontroller, a tool is missing, the model does not fit the emulated board that
             tells its memory, or `output` cannot be written; nothing is left behind.
     """
-    parent = check_new_folder(output)
+    check_new_folder(output)
     measured = _target(target)
     program = read(model)
     content = write(program, packing=Packing() if target is None else weight_packing(target))
@@ -66,12 +66,8 @@ def library(model: Path, target: str | None, output: Path) -> Library:
         prepared = server.load(program, content)
     fpu = any("-mfloat-abi=hard" in toolchain.flags for toolchain in measured.toolchains)
     contents = Contents(title(model), program, content, prepared, target or ANY_PROCESSOR, fpu)
-    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=parent) as work:
-        folder = Path(work) / "library"
+    with new_folder(output) as folder:
         generate_library(contents, folder)
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
     return Library(
         folder=output,
         name=library_name(contents.title),

@@ -21,6 +21,7 @@ name=$(basename "$model" .onnx)
 
 for target in cortex-m4 cortex-m55; do
     edgekit convert "$model" -o "$name-$target.ekm" --calibration "$calibration" --target $target "$@"
+    rm -rf "$name-$target"
     edgekit firmware "$name-$target.ekm" --target $target --input "$test_data" -o "$name-$target"
     make -s -C "$name-$target" run
 done
