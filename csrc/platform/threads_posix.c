@@ -78,18 +78,18 @@ static void take_parts(ek_threads *pool, uint32_t thread)
 /* ---- Workers --------------------------------------------------------------------------------- */
 
 /* Waits for a loop behind the first `seen`, or for the end. */
-typedef struct wait {
+typedef struct awaited {
     ek_threads *pool;
     unsigned seen;
-} wait;
+} awaited;
 
 static int has_news(void *context)
 {
-    const wait *w = context;
+    const awaited *w = context;
     return atomic_load(&w->pool->loops) != w->seen || atomic_load(&w->pool->stop);
 }
 
-static void wait_asleep(wait *w)
+static void wait_asleep(awaited *w)
 {
     ek_threads *pool = w->pool;
     pthread_mutex_lock(&pool->mutex);
@@ -104,7 +104,7 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     ek_threads *pool = worker->pool;
-    wait w = {pool, 0};
+    awaited w = {pool, 0};
     while (!atomic_load(&pool->stop)) {
         if (!pool->waits_awake || !wait_awake(has_news, &w))
             wait_asleep(&w);
