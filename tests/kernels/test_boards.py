@@ -26,7 +26,7 @@ from kernels.driver import FIELDS, TIMEOUT, Driver, compare_with_scalar
 from kernels.harness import CSRC, ROOT, Kernel, listed_kernels
 from tests.firmware.boards import ready
 
-VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e5")))
+VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e6")))
 SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
 WITHOUT_FPU = ["cortex-m0plus", "cortex-m3"]
 BOARDS = {
