@@ -256,6 +256,36 @@ def conv2d(rng: Rng, directed: bool) -> Case:
     return convolution(rng, directed, g, groups, c_group, o_group)
 
 
+def conv_case(
+    rng: Rng,
+    fields: dict[str, object],
+    w: Weights,
+    x: np.ndarray,
+    requantization: tuple[np.ndarray, np.ndarray],
+    output: np.ndarray,
+    part: tuple[Range, int],
+) -> Case:
+    """A case of ek_conv_params with any zero point and clamp.
+
+    Args:
+        fields: of the struct, without those two.
+        requantization: `start` and `multiplier`.
+        part: the range, and how many values it has.
+    """
+    start, multiplier = requantization
+    where, values = part
+    return Case(
+        struct="conv",
+        fields=fields | {"x_zero": zero_point(rng), "clamp": clamp(rng)},
+        arrays={"start": start, "multiplier": multiplier},
+        weights=w,
+        inputs=[x],
+        output=output,
+        range=where,
+        values=values,
+    )
+
+
 def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_group: int, o_group: int) -> Case:
     """A convolution with the window `g` and so many channels and outputs in each group."""
     o = groups * o_group
@@ -266,17 +296,9 @@ def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_grou
     w = weights(rng, groups, o_group, depth)
     x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, depth, o)
     where, values = any_range(rng, n * g["out_h"], g["out_w"], o)
-    return Case(
-        struct="conv",
-        fields={"in": inputs, "out": out, "groups": groups, "x_zero": zero_point(rng), "clamp": clamp(rng)}
-        | {name: g[name] for name in WINDOW_FIELDS},
-        arrays={"start": start, "multiplier": multiplier},
-        weights=Weights(w),
-        inputs=[x],
-        output=any_output(rng, out_size),
-        range=where,
-        values=values,
-    )
+    fields = {"in": inputs, "out": out, "groups": groups} | {name: g[name] for name in WINDOW_FIELDS}
+    output = any_output(rng, out_size)
+    return conv_case(rng, fields, Weights(w), x, (start, multiplier), output, (where, values))
 
 
 def dense_row(rng: Rng, directed: bool) -> Case:
@@ -290,16 +312,9 @@ def dense_row(rng: Rng, directed: bool) -> Case:
     w = weights(rng, 1, o, depth)
     x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, depth, o)
     where, values = any_range(rng, 1, 1, o)
-    return Case(
-        struct="conv",
-        fields={"in": inputs, "out": out, "groups": 1, "x_zero": zero_point(rng), "clamp": clamp(rng)} | g,
-        arrays={"start": start, "multiplier": multiplier},
-        weights=Weights(w),
-        inputs=[x],
-        output=any_output(rng, out_size),
-        range=where,
-        values=values,
-    )
+    fields = {"in": inputs, "out": out, "groups": 1} | {name: g[name] for name in WINDOW_FIELDS}
+    output = any_output(rng, out_size)
+    return conv_case(rng, fields, Weights(w), x, (start, multiplier), output, (where, values))
 
 
 def depthwise_sparse(rng: Rng, directed: bool) -> Case:
@@ -322,17 +337,9 @@ def depthwise(
     w = weights(rng, 1, taps, o)
     x, w, start, multiplier = aim(rng, directed, int8(rng, in_size), w, taps, o)
     where, values = any_range(rng, n * g["out_h"], g["out_w"], o)
-    return Case(
-        struct="conv",
-        fields={"in": inputs, "out": out, "groups": c, "x_zero": zero_point(rng), "clamp": clamp(rng)}
-        | {name: g[name] for name in WINDOW_FIELDS},
-        arrays={"start": start, "multiplier": multiplier},
-        weights=Weights(w),
-        inputs=[x],
-        output=any_output(rng, out_size),
-        range=where,
-        values=values,
-    )
+    fields = {"in": inputs, "out": out, "groups": c} | {name: g[name] for name in WINDOW_FIELDS}
+    output = any_output(rng, out_size)
+    return conv_case(rng, fields, Weights(w), x, (start, multiplier), output, (where, values))
 
 
 def matmul(rng: Rng, directed: bool) -> Case:
