@@ -8,7 +8,7 @@
  * the requests of benchmarks/from_c.py, a JSON object a line, until stdin ends: start, warm_up,
  * round, output.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* clock_gettime, madvise */
 #include "program.h"
 
 #include <edgekit/edgekit_threads.h>

@@ -8,6 +8,8 @@
 #include <edgekit/edgekit.h>
 #include <edgekit/edgekit_cpu.h>
 
+#include "../csrc/platform/huge_pages.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ static inline void *allocate(size_t bytes)
     void *memory = aligned_alloc(EK_ALIGN, rounded);
     if (memory == NULL)
         fail("no memory for %zu bytes", bytes);
+    use_huge_pages(memory, rounded);
     return memset(memory, 0, rounded);
 }
 

@@ -10,7 +10,7 @@
  * of two takes besides its parts. All times are the least of all rounds, in nanoseconds; -1 is
  * none.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* clock_gettime, madvise */
 #include "program.h"
 
 #include <edgekit/edgekit_threads.h>

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "edgekit/edgekit.h"
+#include "platform/huge_pages.h"
 
 struct FreeBlock {
     void operator()(void *block) const { std::free(block); }
@@ -30,6 +31,7 @@ inline Block aligned_block(std::size_t bytes) {
     const std::size_t rounded = (bytes / EK_ALIGN + 1) * EK_ALIGN;
     void *block = std::aligned_alloc(EK_ALIGN, rounded);
     if (block == nullptr) throw std::bad_alloc();
+    use_huge_pages(block, rounded);
     std::memset(block, 0, rounded);
     return Block(block);
 }

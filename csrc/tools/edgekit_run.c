@@ -3,10 +3,13 @@
  * edgekit-run: executes a model on a file of samples. It is what a cross-built runtime is tried and
  * verified with, on a board or under an emulator.
  */
+#define _DEFAULT_SOURCE /* madvise */
+
 #include "core/crc32.h"
 #include "edgekit/edgekit.h"
 #include "edgekit/edgekit_cpu.h"
 #include "edgekit/edgekit_threads.h"
+#include "platform/huge_pages.h"
 #include "serve_stdio.h"
 
 #include <stdio.h>
@@ -82,6 +85,7 @@ static void *allocate(size_t bytes)
     uint8_t *memory = bytes > SIZE_MAX - EK_ALIGN ? NULL : calloc(1, bytes + EK_ALIGN);
     if (memory == NULL)
         fail("memory", "not enough");
+    use_huge_pages(memory, bytes);
     return memory + (EK_ALIGN - (uintptr_t)memory % EK_ALIGN) % EK_ALIGN;
 }
 
