@@ -44,3 +44,19 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", metavar="NAME=1,3,224,224", help="Pins symbolic dimensions; repeatable."),
 ]
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """Numbers of threads: "2", "1,2,4" or "1-8".
+
+    Raises:
+        typer.BadParameter: it is no such list.
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if not all(bound.isdecimal() and len(bound) < 5 for bound in (first, last)) or int(first) > int(last):
+            raise typer.BadParameter(f"'{text}' is no list such as 2, 1,2,4 or 1-8")
+        counts += range(int(first), int(last) + 1)
+    return tuple(counts)

@@ -28,6 +28,9 @@ def command(
     input_layout: options.InputLayout = None,
     input_mean: options.InputMean = None,
     input_std: options.InputStd = None,
+    threads: Annotated[
+        str, typer.Option("--threads", metavar="LIST", help="c-* compute the outputs with each of these numbers of threads, too: 2, 1,2,4 or 1-8.")
+    ] = "2",
     on: options.On = None,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help="Check that a certificate still holds.")
@@ -53,6 +56,7 @@ def command(
             backends=None if backends is None else [name.strip() for name in backends.split(",")],
             samples=samples,
             seed=seed,
+            threads=options.thread_counts(threads),
             on=on,
             certificate=certificate,
             write=write_certificate,

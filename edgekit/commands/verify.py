@@ -13,6 +13,7 @@ from edgekit.data import DataSource, Preprocessing
 from edgekit.engines import EdgekitEngine, Feed
 from edgekit.files import check_destination
 from edgekit.verify import Report, check_certificate, verify, write_certificate
+from edgekit.verify.backends import DEFAULT_THREADS
 from edgekit.verify.run import DEFAULT_SAMPLES
 
 
@@ -24,6 +25,7 @@ def verify_file(
     backends: Sequence[str] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    threads: Sequence[int] = DEFAULT_THREADS,
     on: str | None = None,
     certificate: Path | None = None,
     write: Path | None = None,
@@ -32,6 +34,7 @@ def verify_file(
     """Compares all backends bit by bit on DATA, or on synthetic samples where there is none.
 
     Args:
+        threads: the C runtime computes the outputs with each of these numbers, too.
         on: address of a board, whose backends take part, too.
         certificate: hold the result to this certificate, whose samples are repeated.
         write: where to write a certificate, if all backends agree.
@@ -52,10 +55,10 @@ def verify_file(
             progress("verifying", done, total)
 
     if certificate is not None:
-        result = check_certificate(certificate, model, inputs, backends=backends, on=on, progress=report)
+        result = check_certificate(certificate, model, inputs, backends=backends, threads=threads, on=on, progress=report)
     else:
         limit = samples if inputs is None else total
-        result = verify(model, inputs, backends=backends, samples=limit, seed=seed, on=on, progress=report)
+        result = verify(model, inputs, backends=backends, samples=limit, seed=seed, threads=threads, on=on, progress=report)
     if write is not None and result.ok:
         write_certificate(result, write)
     return result

@@ -20,6 +20,7 @@ from edgekit.files import read_file
 from edgekit.format import schema
 from edgekit.format.reader import file_bytes
 from edgekit.program import Program
+from edgekit.verify.backends import DEFAULT_THREADS
 from edgekit.verify.report import Report
 from edgekit.verify.run import Model, verify
 from edgekit.verify.samples import GENERATOR, Inputs
@@ -97,6 +98,7 @@ def check_certificate(
     inputs: Inputs | None = None,
     *,
     backends: Sequence[str] | None = None,
+    threads: Sequence[int] = DEFAULT_THREADS,
     on: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
@@ -106,7 +108,7 @@ def check_certificate(
         path: the certificate.
         model: the file that it certifies.
         inputs: the data that it was made with, where it was not synthetic.
-        backends, on, progress: as in `verify`.
+        backends, threads, on, progress: as in `verify`.
 
     Returns:
         The report; `BackendResult.disagreements` names every tensor whose digest is not the certified one.
@@ -133,6 +135,7 @@ def check_certificate(
         backends=backends,
         samples=known["samples"],
         seed=source.get("seed", 0),
+        threads=threads,
         on=on,
         progress=progress,
     )

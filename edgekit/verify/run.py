@@ -18,7 +18,7 @@ from edgekit.errors import InputError
 from edgekit.format.reader import file_bytes, read
 from edgekit.program import Program
 from edgekit.remote.board import board_at
-from edgekit.verify.backends import Backend, Subject, all_backends, board_backends
+from edgekit.verify.backends import DEFAULT_THREADS, Backend, Subject, all_backends, board_backends
 from edgekit.verify.compare import Comparison, Digests
 from edgekit.verify.report import Report
 from edgekit.verify.samples import Inputs, Samples
@@ -36,6 +36,7 @@ def verify(
     backends: Sequence[str] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    threads: Sequence[int] = DEFAULT_THREADS,
     on: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
@@ -49,6 +50,7 @@ def verify(
         samples: at most so many; 100 where `inputs` is None. A model with a fixed batch B takes B of them in
             one inference, the last of which is filled up.
         seed: of the synthetic samples.
+        threads: beside one thread, the C runtime of this machine computes the outputs with each of these numbers.
         on: address of a board, `ssh://user@host`, which adds a backend for each of its kernel sets.
         progress: called with the number of finished samples after each.
 
@@ -59,10 +61,12 @@ def verify(
     """
     if samples is not None and (not isinstance(samples, Integral) or samples < 1):
         raise InputError(f"samples must be an integer of 1 or more, not {samples!r}")
+    if any(not isinstance(count, Integral) or count < 1 for count in threads):
+        raise InputError(f"threads must be integers of 1 or more, not {list(threads)!r}")
     with _subject(model) as (subject, described), board_at(on) as board:
         names = [backends] if isinstance(backends, str) else backends
         remote = board_backends(subject, board) if board is not None else []
-        chosen, skipped = _choose([*all_backends(subject), *remote], names)
+        chosen, skipped = _choose([*all_backends(subject, threads), *remote], names)
         limit = DEFAULT_SAMPLES if samples is None and inputs is None else samples
         stream = Samples(subject.program, inputs, limit, seed)
         return _compare(subject.program, chosen, skipped, stream, described, progress)

@@ -82,7 +82,7 @@ def test_a_difference_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     right = read(NETWORK)
     target = read_target(Path(__file__).resolve().parents[2], "riscv64")
     other = QemuUser(Subject(right, tmp_path / "other.ekm"), target, "scalar")
-    monkeypatch.setattr(verify_run, "all_backends", lambda subject: [Reference(subject), other])
+    monkeypatch.setattr(verify_run, "all_backends", lambda subject, threads: [Reference(subject), other])
     report = verify(NETWORK, samples=5)
     first = report.backends[1].first
     writer = next(op for op in right.ops if weights[1] in op.inputs)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from edgekit import program as p
 from edgekit.errors import CheckError, DataError, InputError
 from edgekit.export import builder as export_builder
+from edgekit.format.writer import write
+from edgekit.plan import plan
 from edgekit.verify import run as verify_run
 from edgekit.verify import verify
 from edgekit.verify.backends import Backend, Observation, Sample, Subject
@@ -53,7 +57,7 @@ def against(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, Observa
     """Makes the reference and an altered one the only backends."""
 
     def install(change: Callable[[int, Observation], None]) -> None:
-        monkeypatch.setattr(verify_run, "all_backends", lambda s: [Reference(s), Altered(s, change)])
+        monkeypatch.setattr(verify_run, "all_backends", lambda s, threads: [Reference(s), Altered(s, change)])
 
     return install
 
@@ -68,6 +72,24 @@ def test_counts_every_tensor_and_output() -> None:
     assert reference.digest == ort.digest and reference.output_digest == ort.output_digest
     assert set(report.tensor_digests) == {t.name for t in chain().quantized()}
     assert report.as_dict()["backends"][1]["mismatches"] == 0
+
+
+@pytest.mark.skipif(find_spec("edgekit.runtime._native") is None, reason="the C runtime is not built: pip install .")
+def test_each_number_of_threads_computes_the_outputs(tmp_path: Path) -> None:
+    program = chain()
+    plan(program)
+    write(program, tmp_path / "net.ekm")
+    outputs = sum(program.tensors[name].size for name in program.outputs)
+    for threads, paths in (((2,), 3), ((), 2), ((1,), 2), (range(1, 9), 9)):
+        report = verify(tmp_path / "net.ekm", samples=2, backends=["reference", "c-scalar"], threads=threads)
+        assert report.ok
+        assert report.backends[1].values == 2 * (3 * 24 + paths * outputs)
+
+
+@pytest.mark.parametrize("threads", [[0], [2, -1], ["2"], [1.5]])
+def test_refuses_what_is_no_number_of_threads(threads: list[object]) -> None:
+    with pytest.raises(InputError, match="integers of 1 or more"):
+        verify(chain(), threads=threads)  # type: ignore[arg-type]
 
 
 def test_names_the_first_difference(against: Callable[..., None]) -> None:

@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from edgekit.errors import EdgekitError
 from edgekit.verify.backends.base import Arrays, Backend, Observation, Sample, Subject
 
-FAST_PATHS = {"bound": 1, "2 threads": 2}
-"""Runs without the per-operator callback, as a user's program makes them: label -> threads."""
+DEFAULT_THREADS = (2,)
+"""With which numbers of threads models are run beside one."""
 
 
 class Runtime(Backend):
-    """Every tensor through the per-operator callback, and the outputs of the paths without it."""
+    """Every tensor through the per-operator callback, and the outputs of the paths without it, as a user's program
+    takes them: with one thread and with each number in `threads`."""
 
-    def __init__(self, subject: Subject, kernels: str) -> None:
+    def __init__(self, subject: Subject, kernels: str, threads: Sequence[int] = DEFAULT_THREADS) -> None:
         self.name = f"c-{kernels}"
         self._subject = subject
         self._kernels = kernels
+        self._paths = {"bound": 1, **{f"{count} threads": count for count in threads if count > 1}}
 
     def available(self) -> str | None:
         if self._subject.path is None:
@@ -42,7 +44,7 @@ class Runtime(Backend):
             outputs, traced = model.trace(sample, kernels=self._kernels)
             tensors = {names[index]: values for index, values in traced.items()}
             paths = {"traced": outputs}
-            for label, threads in FAST_PATHS.items():
+            for label, threads in self._paths.items():
                 paths[label] = model.run(sample, kernels=self._kernels, threads=threads)
             yield Observation(self._shaped(tensors), {label: self._shaped(o) for label, o in paths.items()})
 
