@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of conversion and throughput count and print."""
+"""What the benchmarks of conversion, throughput and builds count and print."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgekit
-from benchmarks import conversion, throughput
+from benchmarks import builds, conversion, throughput
 from benchmarks.conversion import Cost, table
+from edgekit.format.reader import read
+from edgekit.runtime import capi, kernels
 from edgekit.runtime.pipeline import Pipeline
 
 
@@ -62,6 +65,21 @@ def pipelines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pipeline]]:
     yield made
     for each in made:
         each.close()
+
+
+def test_builds_are_compared_on_equal_outputs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "ROUND_NS", 1000)
+    path = root / "tests" / "fuzz" / "corpus" / "valid" / "network.ekm"
+    pair = builds.compare([capi.lib, capi.lib], path, kernels.mask(), 3, layers=False)
+    assert [build.times.count for build in pair] == [3 * builds.READINGS] * 2
+    watched = builds.compare([capi.lib, capi.lib], path, kernels.mask(), 1, layers=True)
+    operators = set(range(len(read(path).ops)))
+    assert [set(build.layers) for build in watched] == [operators] * 2
+
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(builds, "noise", lambda shape, dtype: rng.standard_normal(shape).astype(dtype))
+    with pytest.raises(SystemExit, match="outputs differ"):
+        builds.compare([capi.lib, capi.lib], path, kernels.mask(), 1, layers=False)
 
 
 def test_each_way_does_the_work_of_its_round(root: Path, pipelines: list[Pipeline]) -> None:
