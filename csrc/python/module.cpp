@@ -2,6 +2,7 @@
  *
  * edgekit.runtime._native: the C runtime for Python. Each method fills the C structs, calls C
  * and raises what C reports; shapes, names and batches are the business of edgekit/runtime/.
+ * look and count serve edgekit/calibrate/.
  */
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -19,6 +20,7 @@
 #include "edgekit/edgekit.h"
 #include "edgekit/edgekit_cpu.h"
 #include "edgekit/edgekit_threads.h"
+#include "observe.h"
 #include "storage.h"
 
 namespace py = pybind11;
@@ -412,6 +414,30 @@ py::dict kernel_sets(ek_kernels mask) {
     return sets;
 }
 
+using Floats = py::array_t<float, py::array::c_style>;
+using Counts = py::array_t<std::int64_t, py::array::c_style>;
+
+py::tuple look(const Floats &x, std::size_t distance) {
+    const auto count = static_cast<std::size_t>(x.size());
+    if (distance == 0) raise("EdgekitError", "look: distance is 0");
+    std::vector<float> picked((count + distance - 1) / distance);
+    float *end = picked.data();
+    Extremes extremes;
+    {
+        const py::gil_scoped_release release;
+        extremes = look_at(x.data(), count, distance, end);
+    }
+    return py::make_tuple(extremes.lo, extremes.hi, Floats(end - picked.data(), picked.data()));
+}
+
+void count(const Floats &x, float start, float per_width, Counts counts) {
+    std::int64_t *const bins = counts.mutable_data();
+    if (counts.size() == 0) raise("EdgekitError", "count: no bins");
+    const py::gil_scoped_release release;
+    count_by_bin(x.data(), static_cast<std::size_t>(x.size()), start, per_width, bins,
+                 static_cast<std::size_t>(counts.size()));
+}
+
 } // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -426,6 +452,10 @@ PYBIND11_MODULE(_native, module) {
                "Name -> bit of the kernel sets in this build.");
     module.def("kernel_sets_here", [] { return kernel_sets(ek_kernels_built() & ek_cpu_kernels()); },
                "Name -> bit of the kernel sets that this processor can run.");
+    module.def("look", &look, py::arg("x").noconvert(), py::arg("distance"),
+               "Smallest and largest value of float32 x, both NaN where one is, and of every `distance`th those other than zero.");
+    module.def("count", &count, py::arg("x").noconvert(), py::arg("start"), py::arg("per_width"),
+               py::arg("counts").noconvert(), "Counts finite float32 x by bin, in place, in int64 counts.");
 
     py::class_<Model, std::shared_ptr<Model>>(module, "Model")
         .def_static("open", [](const std::string &path, bool check_weights) {

@@ -128,14 +128,11 @@ class Observations:
 
     def add(self, source: str, array: np.ndarray, batch: Batch) -> None:
         """Counts one execution's tensor; samples that only fill up a fixed batch are left out."""
-        real = np.asarray(real_part(array, batch.size, batch.count), np.float32)
-        extremes = float(real.min(initial=np.inf)), float(real.max(initial=-np.inf))
-        if real.size and not np.isfinite(extremes).all():  # NaN spreads
+        if not self.histograms[source].add(real_part(array, batch.size, batch.count)):
             raise ModelError(
                 f"tensor '{source}' of the float model overflows (NaN or Inf) on calibration samples "
                 f"{batch.first} to {batch.first + batch.count - 1}; check --input-mean/--input-std and the data"
             )
-        self.histograms[source].add(real, extremes)
         for value, readers in self._readers.get(source, ()):
             here = array if value.source_perm is None else array.transpose(value.source_perm)
             for _, patches in readers:

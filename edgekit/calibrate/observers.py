@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgekit.runtime.kernels import _native
+
 BINS = 4096
 COUNTED, FEWEST_COUNTED = 2**16, 2**14
 """Values of one array that are counted, about: at most, and at least where it has so many. Of a larger one they are
@@ -47,22 +49,18 @@ class Histogram:
         self.lo = np.inf
         self.hi = -np.inf
 
-    def add(self, x: np.ndarray, extremes: Range | None = None) -> None:
-        """Counts `x`, or part of it where it is large; all are finite. The extremes are those of all: given or looked for."""
-        x = x.reshape(-1)
+    def add(self, x: np.ndarray) -> bool:
+        """Counts `x`, or part of it where it is large; whether it is finite, as otherwise nothing is counted."""
+        x = np.ascontiguousarray(x, np.float32).reshape(-1)
         if x.size == 0:
-            return
-        lo, hi = extremes or (float(x.min()), float(x.max()))
+            return True
+        lo, hi, picked = _native.look(x, _distance(x.size, self._counted))
+        if not (math.isfinite(lo) and math.isfinite(hi)):
+            return False
         self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         self._cover(lo, hi)
-        x = x[:: _distance(x.size, self._counted)]
-        index = ((x - np.float32(self.start)) * np.float32(1 / self.width)).astype(np.int32)
-        np.minimum(np.maximum(index, 0, out=index), BINS - 1, out=index)  # float32 rounding at either end
-        zeros = x.size - int(np.count_nonzero(x))
-        self.counts += np.bincount(index, minlength=BINS)
-        if zeros:
-            at = int(np.float32(-np.float32(self.start)) * np.float32(1 / self.width))
-            self.counts[min(max(at, 0), BINS - 1)] -= zeros
+        _native.count(picked, self.start, 1 / self.width, self.counts)
+        return True
 
     def centers(self) -> np.ndarray:
         """float64[BINS]"""

@@ -79,7 +79,7 @@ class Patches:
         taken = x[
             image[:, None, None], _within(rows, height)[:, :, None], _within(cols, width)[:, None, :]
         ]
-        return np.where(inside[..., None], taken, 0)
+        return taken if inside.all() else np.where(inside[..., None], taken, 0)
 
 
 def _within(index: np.ndarray, size: int) -> np.ndarray:

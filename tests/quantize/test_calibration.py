@@ -17,7 +17,7 @@ from edgekit.calibrate.bounds import propagate
 from edgekit.calibrate.calibration import observe
 from edgekit.calibrate.observers import BINS, COUNTED, ENOUGH, FEWEST_COUNTED, Histogram, mse, percentile
 from edgekit.data import InputSpec, Preprocessing, open_data
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, EdgekitError, ModelError
 from edgekit.format import writer
 from edgekit.importer import ImportedModel, load
 from edgekit.importer.session import FloatModel, Session
@@ -25,6 +25,7 @@ from edgekit.passes.pipeline import optimize
 from edgekit.plan import plan
 from edgekit.quantize import input_specs, quantize_model
 from edgekit.quantize.scales import dequantize, quant_from_range, quantize
+from edgekit.runtime.kernels import _native
 from tests.quantize.nets import Net
 
 # ---- Histograms --------------------------------------------------------------------------------
@@ -46,6 +47,56 @@ def test_every_value_is_counted_whatever_the_order(rng: np.random.Generator) -> 
     # Growth moves counts by no more than a bin.
     exact = np.histogram(x, bins=BINS, range=(h.start, h.start + BINS * h.width))[0]
     assert np.abs(np.cumsum(h.counts) - np.cumsum(exact)).max() <= max(exact.max(), h.counts.max())
+
+
+@pytest.mark.parametrize("distance", [1, 3, 64, 5000])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 4096, 4111, 20_000])
+def test_one_look_finds_extremes_and_evenly_spaced_values(rng: np.random.Generator, size: int, distance: int) -> None:
+    x = np.where(rng.random(size) < 0.3, 0, rng.standard_normal(size)).astype(np.float32)
+    lo, hi, picked = _native.look(x, distance)
+    assert (lo, hi) == (float(x.min()), float(x.max()))
+    spaced = x[::distance]
+    np.testing.assert_array_equal(picked, spaced[spaced != 0])
+
+
+@pytest.mark.parametrize("at", [0, 7, 4095, 4096, 5007, 5008])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_found_anywhere(rng: np.random.Generator, at: int, value: float) -> None:
+    x = rng.standard_normal(5009).astype(np.float32)
+    x[at] = value
+    lo, hi, _ = _native.look(x, 100)
+    np.testing.assert_array_equal([lo, hi], [x.min(), x.max()])
+    h = Histogram()
+    assert not h.add(x)
+    assert h.counts.sum() == 0 and h.hi < h.lo
+
+
+def test_values_are_counted_in_binary32(rng: np.random.Generator) -> None:
+    x = np.concatenate([rng.standard_normal(10_000), [-9.0, 9.0]]).astype(np.float32)
+    start, per_width = np.float32(-3.1), np.float32(661.3)
+    counts = np.ones(BINS, np.int64)
+    _native.count(x, float(start), float(per_width), counts)
+    bins = np.clip(((x - start) * per_width).astype(np.int32), 0, BINS - 1)
+    np.testing.assert_array_equal(counts, 1 + np.bincount(bins, minlength=BINS))
+    assert counts[0] > 2 and counts[-1] > 2, "the outermost bins take what lies beyond"
+
+
+def test_what_the_native_module_observes_is_float32_in_one_piece() -> None:
+    x = np.zeros((4, 4))
+    for unfit in (x, x.astype(np.float32)[:, ::2]):
+        with pytest.raises(TypeError):
+            _native.look(unfit, 1)
+        with pytest.raises(TypeError):
+            _native.count(unfit, 0.0, 1.0, np.zeros(4, np.int64))
+    with pytest.raises(TypeError):
+        _native.count(np.zeros(4, np.float32), 0.0, 1.0, np.zeros(4, np.int32))
+    with pytest.raises(EdgekitError, match="distance"):
+        _native.look(np.zeros(4, np.float32), 0)
+    with pytest.raises(EdgekitError, match="bins"):
+        _native.count(np.zeros(4, np.float32), 0.0, 1.0, np.zeros(0, np.int64))
+    h = Histogram()
+    assert h.add(np.arange(1, 13).reshape(3, 4)[:, ::2]), "a histogram takes any array"
+    assert (h.counts.sum(), h.lo, h.hi) == (6, 1.0, 11.0)
 
 
 def test_growth_keeps_enough_resolution(rng: np.random.Generator) -> None:
