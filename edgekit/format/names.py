@@ -7,6 +7,8 @@ one: how far back that is, how many leading and trailing bytes it shares, and th
 
 from __future__ import annotations
 
+from typing import Literal
+
 from edgekit.errors import FormatError
 
 _WINDOW = 127
@@ -20,7 +22,9 @@ def encode(names: list[str]) -> bytes:
     for name in names:
         text = name.encode()
         _, back, head, tail = min(
-            (_cost(text, old), back, *_shared(text, old)) for back, old in enumerate(seen[: -_WINDOW - 1 : -1], 1)
+            (len(text) - head - tail, back, head, tail)
+            for back, old in enumerate(seen[: -_WINDOW - 1 : -1], 1)
+            for head, tail in (_shared(text, old),)
         )
         middle = text[head : len(text) - tail]
         for number in (back, head, tail, len(middle)):
@@ -61,14 +65,14 @@ def decode(data: bytes, count: int) -> list[str]:
 def _shared(text: bytes, old: bytes) -> tuple[int, int]:
     """Leading and trailing bytes that both have, without overlap."""
     limit = min(len(text), len(old))
-    head = next((i for i in range(limit) if text[i] != old[i]), limit)
-    tail = next((i for i in range(limit - head) if text[-1 - i] != old[-1 - i]), limit - head)
-    return head, tail
+    head = limit - _different(text[:limit], old[:limit], "big")
+    rest = limit - head
+    return head, rest - _different(text[len(text) - rest :], old[len(old) - rest :], "little")
 
 
-def _cost(text: bytes, old: bytes) -> int:
-    head, tail = _shared(text, old)
-    return len(text) - head - tail
+def _different(a: bytes, b: bytes, order: Literal["big", "little"]) -> int:
+    """How many bytes are left where equal ones are taken away: from the front, or with `little` from the back."""
+    return ((int.from_bytes(a, order) ^ int.from_bytes(b, order)).bit_length() + 7) // 8
 
 
 def _varint(number: int) -> bytes:

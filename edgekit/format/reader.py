@@ -20,7 +20,7 @@ import numpy as np
 from edgekit.errors import FormatError, InputError
 from edgekit.files import read_file
 from edgekit.format import names, packing, schema
-from edgekit.format.rules import check_program, check_scale
+from edgekit.format.rules import check_program, check_scale, check_scales
 from edgekit.format.schema import (
     Dtype,
     Encoding,
@@ -633,8 +633,7 @@ def _recover(m: np.ndarray, sx: np.float32, sy: np.float32, field: str) -> np.nd
     Such an s lies within a few steps of m * sy / sx, in the neighbourhood that three roundings span; the
     one nearest to it is taken. A file whose m comes from no s breaks a rule of the format.
     """
-    for value in m:
-        check_scale(value, field)
+    check_scales(m, field)
     guess = (m.astype(np.float64) * np.float64(sy) / np.float64(sx)).astype(np.float32)
     out = np.zeros_like(guess)
     found = np.zeros(len(m), bool)

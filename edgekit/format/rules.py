@@ -80,6 +80,14 @@ def check_scale(value: np.float32 | float, what: str) -> None:
     _require(schema.SCALE_MIN <= float(value) <= schema.SCALE_MAX, f"{what} {value} is not in [2^-96, 2^64]")
 
 
+def check_scales(values: np.ndarray, what: str) -> None:
+    """`check_scale` for each of many."""
+    wide = values.astype(np.float64)
+    fit = (wide >= schema.SCALE_MIN) & (wide <= schema.SCALE_MAX)
+    if not fit.all():
+        check_scale(values[np.argmin(fit)], what)
+
+
 def check_tensor(tensor: Tensor) -> None:
     """Element type, shape and quantization of one tensor."""
     where = f"tensor '{tensor.name}'"
@@ -215,8 +223,7 @@ def _meets_input(count: int, size: int, kernel: int, stride: int, dilation: int,
 def _accumulate(program: Program, op: Accumulate, w: Tensor, channels: int) -> None:
     _require(w.region == Region.READONLY, f"weights '{w.name}' are not constant")
     _require(op.bias.shape == (channels,) and op.weight_scale.shape == (channels,), "bias and scales have a wrong shape")
-    for value in multiplier(program, op):
-        check_scale(value, "multiplier")
+    check_scales(multiplier(program, op), "multiplier")
 
 
 def _conv2d(program: Program, op: Conv2D, inputs: list[Tensor], y: Tensor) -> Shape:
@@ -309,8 +316,7 @@ def _prelu(program: Program, op: PRelu, inputs: list[Tensor], y: Tensor) -> Shap
     _require(len(x.shape) >= 1 and op.slope.shape == x.shape[-1:], "one slope per channel is needed")
     positive, negative = prelu_multipliers(program, op)
     check_scale(positive, "multiplier")
-    for value in negative[negative != 0]:
-        check_scale(abs(value), "multiplier")
+    check_scales(np.abs(negative[negative != 0]), "multiplier")
     return x.shape
 
 
@@ -331,8 +337,7 @@ def _layer_norm(program: Program, op: LayerNorm, inputs: list[Tensor], y: Tensor
     _require(op.gain.shape == op.offset.shape == x.shape[-1:], "one gain and one offset per element of the last dimension are needed")
     check_scale(op.epsilon, "epsilon")
     for name, values in (("gain", op.gain), ("offset", op.offset)):
-        for value in values[values != 0]:
-            check_scale(abs(value), name)
+        check_scales(np.abs(values[values != 0]), name)
     return x.shape
 
 

@@ -18,7 +18,7 @@ from onnx import TypeProto, helper, numpy_helper
 
 from edgekit.errors import ModelError
 from edgekit.importer.check import MAX_TENSOR_ELEMENTS, MAX_TOTAL_ELEMENTS, element_count, opset_of
-from edgekit.importer.session import copy_without, create_session
+from edgekit.importer.session import create_session
 from edgekit.importer.windows import WINDOWED, explicit_window
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def static_shape(tensor_type: TypeProto) -> tuple[int, ...] | None:
 
 
 def fold(path: Path, model: onnx.ModelProto, blocked: Collection[int]) -> onnx.ModelProto:
-    """Replaces nodes of constants by initializers and records the type of every tensor.
+    """Replaces nodes of constants by initializers and records the type of every tensor, in place.
 
     Args:
         blocked: indexes of nodes that are neither inferred nor executed; what is behind them stays
@@ -59,7 +59,7 @@ def fold(path: Path, model: onnx.ModelProto, blocked: Collection[int]) -> onnx.M
     for index, node in enumerate(model.graph.node):
         folder.visit(node, index in blocked)
     for output in model.graph.output:
-        if output.name in folder.constants:
+        if folder.is_constant(output.name):
             raise ModelError(
                 f"{path}: output '{output.name}' does not depend on an input; remove it from the model"
             )
@@ -71,7 +71,7 @@ class _Folder:
         self.path = path
         self.model = model
         self.opset = opset_of(model)
-        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.stored = {t.name: t for t in model.graph.initializer}
         self.types = {i.name: i.type for i in model.graph.input}
         self.remaining: list[onnx.NodeProto] = []
         self.folded: dict[str, np.ndarray] = {}
@@ -89,16 +89,17 @@ class _Folder:
                 self.types.update(inferred)
                 self.remaining.append(explicit)
             else:
-                self._add_constants(outputs)
+                self.folded.update(outputs)
 
     def result(self) -> onnx.ModelProto:
         """The model with what is left, and shapes throughout."""
-        result = copy_without(self.model, ("graph",))
-        result.graph.MergeFrom(copy_without(self.model.graph, ("node", "initializer", "value_info")))
-        graph = result.graph
+        graph = self.model.graph
         read = {t for node in self.remaining for t in node.input}
+        del graph.node[:], graph.value_info[:]
         graph.node.extend(self.remaining)
-        graph.initializer.extend(t for t in self.model.graph.initializer if t.name in read)
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in read:
+                del graph.initializer[index]
         graph.initializer.extend(
             numpy_helper.from_array(data, name) for name, data in self.folded.items() if name in read
         )
@@ -110,20 +111,27 @@ class _Folder:
         graph.value_info.extend(
             helper.make_value_info(o, self.types[o]) for o in written if o in self.types and o not in ports
         )
-        return result
+        return self.model
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether its elements are known."""
+        return tensor in self.folded or tensor in self.stored
 
     def _known(self, tensor: str) -> bool:
-        return tensor in self.constants or tensor in self.types
+        return self.is_constant(tensor) or tensor in self.types
 
-    def _add_constants(self, data: dict[str, np.ndarray]) -> None:
-        self.constants.update(data)
-        self.folded.update(data)
+    def _constant(self, tensor: str) -> np.ndarray:
+        """A copy, of a stored one: most are large, and nobody asks for them."""
+        return self.folded[tensor] if tensor in self.folded else numpy_helper.to_array(self.stored[tensor])
 
     def _type_of(self, tensor: str) -> TypeProto:
-        data = self.constants.get(tensor)
-        if data is None:
-            return self.types[tensor]
-        return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(data.dtype), data.shape)
+        if tensor in self.folded:
+            data = self.folded[tensor]
+            return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(data.dtype), data.shape)
+        if tensor in self.stored:
+            stored = self.stored[tensor]
+            return helper.make_tensor_type_proto(stored.data_type, stored.dims)
+        return self.types[tensor]
 
     def _explicit(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """Convolutions and pools with explicit pads, where the sizes are known."""
@@ -136,18 +144,12 @@ class _Folder:
         if inputs is None or not kernel:
             return [node]
         nodes, constants = explicit_window(node, inputs[2:], kernel, self.opset)
-        self._add_constants({name: np.array(values, dtype=np.int64) for name, values in constants.items()})
+        self.folded.update({name: np.array(values, dtype=np.int64) for name, values in constants.items()})
         return nodes
 
     def _infer(self, node: onnx.NodeProto) -> dict[str, TypeProto]:
         """The types of the outputs, each with a shape within the limits."""
-        shape_data = {
-            t: numpy_helper.from_array(self.constants[t], t)
-            for t in node.input
-            if t in self.constants
-            and self.constants[t].size <= SHAPE_DATA_ELEMENTS
-            and self.constants[t].dtype != object
-        }
+        shape_data = {t: data for t in node.input if (data := self._shape_data(t)) is not None}
         try:
             inferred = onnx.shape_inference.infer_node_outputs(
                 onnx.defs.get_schema(node.op_type, self.opset, ""),
@@ -162,6 +164,13 @@ class _Folder:
         for tensor_type in inferred.values():
             self._check_size(node, static_shape(tensor_type))
         return inferred
+
+    def _shape_data(self, tensor: str) -> onnx.TensorProto | None:
+        """A constant that can say something of a shape."""
+        if not self.is_constant(tensor) or element_count(static_shape(self._type_of(tensor)) or ()) > SHAPE_DATA_ELEMENTS:
+            return None
+        data = self._constant(tensor)
+        return None if data.dtype == object else numpy_helper.from_array(data, tensor)
 
     def _check_size(self, node: onnx.NodeProto, shape: Sequence[int] | None) -> None:
         if shape is None:
@@ -184,7 +193,7 @@ class _Folder:
         """The outputs of a node that is constant; None for any other."""
         if node.op_type in ("Shape", "Size"):
             return self._evaluate_shape(node)
-        if node.op_type in RANDOM_OPS or any(t and t not in self.constants for t in node.input):
+        if node.op_type in RANDOM_OPS or any(t and not self.is_constant(t) for t in node.input):
             return None
         outputs = [o for o in node.output if o]
         sized = all(o in inferred and static_shape(inferred[o]) is not None for o in outputs)
@@ -200,7 +209,7 @@ class _Folder:
         return {node.output[0]: data}
 
     def _execute(self, node: onnx.NodeProto, outputs: list[str]) -> dict[str, np.ndarray] | None:
-        tensors = [numpy_helper.from_array(self.constants[t], t) for t in dict.fromkeys(node.input) if t]
+        tensors = [numpy_helper.from_array(self._constant(t), t) for t in dict.fromkeys(node.input) if t]
         ports = [helper.make_empty_tensor_value_info(o) for o in outputs]
         graph = helper.make_graph([node], "constant", [], ports, tensors)
         single = helper.make_model(graph, opset_imports=list(self.model.opset_import))

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxslim
 from onnx import helper
 
 from edgekit.errors import ModelError
@@ -25,6 +24,16 @@ from edgekit.importer.session import FloatModel, copy_without, create_session
 logger = logging.getLogger(__name__)
 
 SLIM_SKIPS = ["constant_folding", "graph_fusion", "weight_tying"]
+
+_LEFT_ALONE = frozenset(
+    (
+        "AveragePool", "BatchNormalization", "Clip", "Conv", "Elu", "Erf", "Flatten", "Gemm", "GlobalAveragePool",
+        "HardSigmoid", "HardSwish", "LayerNormalization", "LeakyRelu", "MatMul", "MaxPool", "PRelu", "Relu", "Sigmoid",
+        "Softmax", "Tanh",
+    )
+)  # fmt: skip
+"""Operators of which onnxslim removes nothing but dead and double nodes."""
+_LEFT_ALONE_BETWEEN_ACTIVATIONS = frozenset(("Add", "Mul", "Sub", "Div"))
 
 
 def simplify(path: Path, model: onnx.ModelProto, blocked: Collection[int]) -> onnx.ModelProto:
@@ -50,7 +59,11 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 def _slim(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     """onnxslim's clean-up, or the model as it is where that fails or changes what the model computes."""
+    if is_clean(model):
+        return model
     try:
+        import onnxslim  # a third of a second, for the symbolic algebra behind its shape inference
+
         light = _without_weights(model)
         before = _unordered_nodes(light)
         slimmed = onnxslim.slim(light, skip_optimizations=SLIM_SKIPS)
@@ -64,6 +77,25 @@ def _slim(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         logger.debug("onnxslim changed what %s computes; its result is not used", path)
         return model
     return slimmed
+
+
+def is_clean(model: onnx.ModelProto) -> bool:
+    """Whether there is nothing that onnxslim could remove, as far as can be told in passing."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    small = {t.name for t in model.graph.initializer if math.prod(t.dims) <= SHAPE_DATA_ELEMENTS}
+    needed = {port.name for port in model.graph.output}
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    for node in reversed(model.graph.node):  # in topological order
+        alone = node.op_type in _LEFT_ALONE or (
+            node.op_type in _LEFT_ALONE_BETWEEN_ACTIVATIONS and constants.isdisjoint(node.input)
+        )
+        # Small constants count as equal: onnxslim compares their values.
+        what = node.op_type, tuple("" if name in small else name for name in node.input)
+        if not alone or what in seen or needed.isdisjoint(node.output):
+            return False
+        seen.add(what)
+        needed.update(node.input)
+    return True
 
 
 def _unordered_nodes(model: onnx.ModelProto) -> list[bytes]:

@@ -30,8 +30,10 @@ def drop_redundant(edit: Editor) -> bool:
 
     def drop(edit: Editor, node: Node) -> bool:
         limits = clip_of(node)
+        if limits is None or node.inputs[0] not in ranges:
+            return False
         lo, hi = ranges[node.inputs[0]]
-        return limits is not None and limits[0] <= lo and hi <= limits[1] and edit.bypass(node, node.inputs[0])
+        return limits[0] <= lo and hi <= limits[1] and edit.bypass(node, node.inputs[0])
 
     return edit.sweep(drop)
 

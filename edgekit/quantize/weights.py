@@ -75,7 +75,7 @@ def quantize_weights(
 
 def _initial_scale(w: np.ndarray, sx: float, sy: float) -> np.ndarray:
     """max|w| / 127 by channel, the median of the others for an all-zero channel."""
-    peak = np.abs(w).max(axis=1, initial=0.0) / W_MAX
+    peak = np.maximum(w.max(axis=1, initial=0.0), -w.min(axis=1, initial=0.0)) / W_MAX
     used = peak[peak > 0]
     # A layer of zeros only has a bias: 1/256 of an output step represents it.
     rest = float(np.median(used)) if used.size else sy / (256 * sx)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxslim
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -266,20 +267,20 @@ def test_simplifier_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             proto.graph.output[0].name = "z"
         return proto
 
-    monkeypatch.setattr(simplify.onnxslim, "slim", broken)
+    monkeypatch.setattr(onnxslim, "slim", broken)
     imported = import_model(tmp_path, model([node("Relu", ["x"], ["a"]), node("Abs", ["a"])], {"x": [5]}))
     compare(imported, 1)
     assert [n.op_type for n in imported.model.graph.node] == ["Relu", "Abs"]
 
 
 def test_large_weights_are_kept_out_of_the_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slim, seen = simplify.onnxslim.slim, []
+    slim, seen = onnxslim.slim, []
 
     def watched(proto: onnx.ModelProto, **options: object) -> onnx.ModelProto:
         seen.extend(t.name for t in proto.graph.initializer)
         return slim(proto, **options)
 
-    monkeypatch.setattr(simplify.onnxslim, "slim", watched)
+    monkeypatch.setattr(onnxslim, "slim", watched)
     weights = {"w": np.ones((64, 40), np.float32), "b": np.ones(64, np.float32)}
     nodes = [node("Identity", ["x"], ["a"]), helper.make_node("Gemm", ["a", "w", "b"], ["y"], transB=1)]
     imported = import_model(tmp_path, model(nodes, {"x": [1, 40]}, constants=weights))
@@ -287,6 +288,63 @@ def test_large_weights_are_kept_out_of_the_clean_up(tmp_path: Path, monkeypatch:
     assert {t.name for t in imported.model.graph.initializer} == {"w", "b"}
     assert [n.op_type for n in imported.model.graph.node] == ["Gemm"]
     compare(imported, 1)
+
+
+def named(op: str, inputs: list[str], output: str = "y") -> onnx.NodeProto:
+    return helper.make_node(op, inputs, [output], name=output)
+
+
+def residual(more: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.ModelProto:
+    """Two convolutions of one tensor, with what a case adds."""
+    ones = {"w": np.ones((40, 40, 1, 1)), "v": np.ones((40, 40, 1, 1)), "b": np.ones(40)}
+    convolutions = [named("Conv", ["x", "w", "b"], "a"), named("Conv", ["x", "v", "b"], "c")]
+    nodes = [*convolutions, named("Relu", ["a"], "d"), *more]
+    return model(nodes, {"x": [1, 40, 6, 6]}, constants={**ones, **constants})
+
+
+CLEAN = [named("Add", ["c", "d"])]
+UNCLEAN = {
+    "idle": residual([named("Identity", ["d"], "e"), named("Add", ["c", "e"])]),
+    "dead": residual([named("Sigmoid", ["d"], "e"), named("Add", ["c", "d"])]),
+    "double": residual([named("Relu", ["a"], "e"), named("Add", ["e", "d"])]),
+    "double by value": residual(
+        [
+            named("PRelu", ["c", "s"], "e"),
+            named("PRelu", ["c", "t"], "f"),
+            named("Sub", ["e", "d"], "g"),
+            named("Add", ["g", "f"]),
+        ],
+        s=np.full(1, 0.5),
+        t=np.full(1, 0.5),
+    ),
+    "neutral": residual([named("Mul", ["d", "one"], "e"), named("Add", ["c", "e"])], one=np.ones(())),
+}
+
+
+def slimmed(proto: onnx.ModelProto) -> list[bytes]:
+    light = simplify._without_weights(proto)
+    return simplify._unordered_nodes(onnxslim.slim(light, skip_optimizations=simplify.SLIM_SKIPS))
+
+
+def test_what_counts_as_clean_onnxslim_leaves_as_it_is() -> None:
+    proto = residual(CLEAN)
+    assert simplify.is_clean(proto)
+    assert slimmed(proto) == simplify._unordered_nodes(proto)
+
+
+@pytest.mark.parametrize("case", UNCLEAN)
+def test_what_onnxslim_would_remove_does_not_count_as_clean(case: str) -> None:
+    assert not simplify.is_clean(UNCLEAN[case])
+    assert len(slimmed(UNCLEAN[case])) < len(UNCLEAN[case].graph.node)
+
+
+def test_a_clean_model_does_without_onnxslim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(onnxslim, "slim", lambda *args, **options: called.append(args))
+    compare(import_model(tmp_path, residual(CLEAN)), 1)
+    assert not called
+    import_model(tmp_path, UNCLEAN["idle"])
+    assert called
 
 
 def test_doubled_and_idle_nodes_go(tmp_path: Path) -> None:
