@@ -6,8 +6,9 @@
 Both start from the same float file and samples and write a file: edgekit its `.ekm` by the default recipe, ONNX Runtime
 after its pre-processing a QDQ model, ranges by smallest and largest value, weights per channel. Each
 conversion is a process of its own, which counts from its start with all imports; the two take turns, and the order of
-each round is that of the last one reversed. Wall time means something on a machine that has nothing else
-to do; the processor time, of all threads, suffers less from company.
+each round is that of the last one reversed. The process that starts them stays small, as the kernel counts its memory to
+the peak of its children. Wall time means something on a machine that has nothing else to do; the processor time, of all threads,
+suffers less from company, ONNX Runtime's more than edgekit's: its threads wait for each other by spinning.
 """
 
 from __future__ import annotations
@@ -98,6 +99,16 @@ def measured(command: list[str]) -> Cost:
     return Cost(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * unit)
 
 
+def made_inputs(folder: Path, net: str, samples: int) -> tuple[Path, Path]:
+    """`make_inputs` in a process of its own."""
+    command = [sys.executable, __file__, "--net", net, "--samples", str(samples), "--make", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    model, data = done.stdout.splitlines()
+    return Path(model), Path(data)
+
+
 def make_inputs(folder: Path, net: str, samples: int) -> tuple[Path, Path]:
     """The float model and a file of seeded samples, named as its input is."""
     import onnx
@@ -148,13 +159,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--once", nargs=4, metavar=("TOOL", "MODEL", "DATA", "OUTPUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        print(*make_inputs(options.make, options.net, options.samples), sep="\n")
+        return
     if options.once:
         tool, *paths = options.once
         TOOLS[tool](*map(Path, paths))
         return
     with tempfile.TemporaryDirectory(prefix="edgekit-conversion-") as work:
-        model, data = make_inputs(Path(work), options.net, options.samples)
+        model, data = made_inputs(Path(work), options.net, options.samples)
         costs = compare(model, data, Path(work), options.rounds)
     print(table(costs))
     print(f"load average {' '.join(f'{load:.1f}' for load in os.getloadavg())}, {os.cpu_count()} processors")

@@ -26,7 +26,9 @@ _EXACT_ROWS = 2**10
 
 def nearest(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """rne(w / scale) within [-127, 127], float64; scale broadcasts to w."""
-    return np.clip(np.rint(w / scale), -W_MAX, W_MAX)
+    steps = w / scale
+    np.rint(steps, out=steps)
+    return np.clip(steps, -W_MAX, W_MAX, out=steps)
 
 
 def remembered(rounding: Rounding) -> Rounding:
