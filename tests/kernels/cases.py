@@ -117,8 +117,15 @@ def limits(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray]:
     return m.astype(np.float32), acc
 
 
+def ties_beside_limits(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ties, and for some channels `limits`: multipliers of 1 and more may change how their neighbours are computed."""
+    ties, ends = pick(rng, exact_ties, near_ties)(rng, n), limits(rng, n)
+    chosen = rng.random(n) < 0.2
+    return np.where(chosen, ends[0], ties[0]), np.where(chosen, ends[1], ties[1])
+
+
 AIMS: tuple[Callable[[Rng, int], tuple[np.ndarray, np.ndarray]], ...] = (
-    exact_ties, exact_ties, near_ties, near_ties, large_accumulators, limits)  # fmt: skip
+    exact_ties, exact_ties, near_ties, near_ties, large_accumulators, limits, ties_beside_limits)  # fmt: skip
 
 
 # Convolutions -------------------------------------------------------------------------------------------
