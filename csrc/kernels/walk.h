@@ -46,16 +46,18 @@ static inline void ek_walk_position(ek_walk *walk, int position, const int32_t *
     walk->at[position] = offset + walk->first * walk->stride[position][0];
 }
 
-/* The output position of a contiguous array of `dims`. */
-static inline void ek_walk_contiguous_output(ek_walk *walk, const int32_t *dims)
+/* From an input of any strides to a contiguous output of `dims`. */
+static inline void ek_walk_to_contiguous(ek_walk *walk, const int32_t *in_stride,
+                                         const int32_t *dims)
 {
-    int32_t strides[EK_MAX_RANK];
+    int32_t out_stride[EK_MAX_RANK];
     int32_t stride = 1;
+    ek_walk_position(walk, EK_WALK_IN, in_stride, 0);
     for (int32_t d = walk->rank; d-- > 0;) {
-        strides[d] = stride;
+        out_stride[d] = stride;
         stride *= d > 0 ? dims[d] : 1;
     }
-    ek_walk_position(walk, EK_WALK_OUT, strides, 0);
+    ek_walk_position(walk, EK_WALK_OUT, out_stride, 0);
 }
 
 /* Makes the longest dimension the innermost, unless the innermost is long already: no order

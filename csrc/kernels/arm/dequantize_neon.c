@@ -36,8 +36,7 @@ void ek_dequantize_neon(const void *params, const void *const in[], void *out, v
     const int32_t last = walk.rank - 1;
     (void)scratch;
 
-    ek_walk_position(&walk, EK_WALK_IN, p->in_stride, 0);
-    ek_walk_contiguous_output(&walk, p->dims);
+    ek_walk_to_contiguous(&walk, p->in_stride, p->dims);
     ek_walk_order(&walk);
     const ptrdiff_t x_step = walk.stride[EK_WALK_IN][last], y_step = walk.stride[EK_WALK_OUT][last];
     do {

@@ -32,8 +32,7 @@ void ek_dequantize_mve(const void *params, const void *const in[], void *out, vo
     const int32_t last = walk.rank - 1;
     (void)scratch;
 
-    ek_walk_position(&walk, EK_WALK_IN, p->in_stride, 0);
-    ek_walk_contiguous_output(&walk, p->dims);
+    ek_walk_to_contiguous(&walk, p->in_stride, p->dims);
     ek_walk_order(&walk);
     do
         dequantize(p, (const int8_t *)in[0] + walk.at[EK_WALK_IN], walk.stride[EK_WALK_IN][last],

@@ -30,14 +30,6 @@ static inline void store_strided(int8_t *y, ptrdiff_t step, vint rounded, const 
         y[i * step] = buffer[i];
 }
 
-static ek_walk quantize_walk(const ek_quantize_params *p, const ek_range *range)
-{
-    ek_walk walk = ek_walk_begin(p->rank, p->dims, range);
-    ek_walk_position(&walk, EK_WALK_IN, p->in_stride, 0);
-    ek_walk_contiguous_output(&walk, p->dims);
-    return walk;
-}
-
 static void quantize_rows(ek_walk *walk, const float *in, int8_t *out, vfloat scale,
                           const requant *r)
 {
@@ -62,8 +54,10 @@ void VECTOR_NAME(ek_quantize)(const void *params, const void *const in[], void *
 {
     const ek_quantize_params *p = params;
     const requant r = requant_init(&p->clamp);
-    ek_walk walk = quantize_walk(p, range);
+    ek_walk walk = ek_walk_begin(p->rank, p->dims, range);
     (void)scratch;
+
+    ek_walk_to_contiguous(&walk, p->in_stride, p->dims);
     quantize_rows(&walk, in[0], out, v_setf(p->scale), &r);
 }
 #endif

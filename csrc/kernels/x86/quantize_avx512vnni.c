@@ -74,8 +74,10 @@ void ek_quantize_avx512vnni(const void *params, const void *const in[], void *ou
 {
     const ek_quantize_params *p = params;
     const requant r = requant_init(&p->clamp);
-    ek_walk walk = quantize_walk(p, range);
+    ek_walk walk = ek_walk_begin(p->rank, p->dims, range);
     (void)scratch;
+
+    ek_walk_to_contiguous(&walk, p->in_stride, p->dims);
     if (has_planes(&walk))
         quantize_planes(&walk, in[0], out, v_setf(p->scale), &r);
     else
