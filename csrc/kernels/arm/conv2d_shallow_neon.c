@@ -138,23 +138,17 @@ INLINE void tile_rows(const int whole, const conv_tiles *tiles, const conv_rows 
     }
 }
 
-static __attribute__((noinline)) void tile_rows_0(const conv_tiles *tiles, const conv_rows *rows,
-                                                  int32_t t, int32_t count, const requant *r)
-{
-    tile_rows(0, tiles, rows, t, count, r);
-}
-
-static __attribute__((noinline)) void tile_rows_8(const conv_tiles *tiles, const conv_rows *rows,
-                                                  int32_t t, int32_t count, const requant *r)
-{
-    tile_rows(8, tiles, rows, t, count, r);
-}
-
-static __attribute__((noinline)) void tile_rows_16(const conv_tiles *tiles, const conv_rows *rows,
-                                                   int32_t t, int32_t count, const requant *r)
-{
-    tile_rows(16, tiles, rows, t, count, r);
-}
+/* `function` with one `whole`, out of line. */
+#define WITH_WHOLE(function, whole)                                                             \
+    static __attribute__((noinline)) void function##_##whole(                                   \
+        const conv_tiles *tiles, const conv_rows *rows, int32_t t, int32_t count,               \
+        const requant *r)                                                                       \
+    {                                                                                           \
+        function(whole, tiles, rows, t, count, r);                                              \
+    }
+WITH_WHOLE(tile_rows, 0)
+WITH_WHOLE(tile_rows, 8)
+WITH_WHOLE(tile_rows, 16)
 
 #ifdef __aarch64__
 
@@ -256,23 +250,9 @@ INLINE void pair_rows(const int whole, const conv_tiles *tiles, const conv_rows 
     }
 }
 
-static __attribute__((noinline)) void pair_rows_0(const conv_tiles *tiles, const conv_rows *rows,
-                                                  int32_t t, int32_t count, const requant *r)
-{
-    pair_rows(0, tiles, rows, t, count, r);
-}
-
-static __attribute__((noinline)) void pair_rows_8(const conv_tiles *tiles, const conv_rows *rows,
-                                                  int32_t t, int32_t count, const requant *r)
-{
-    pair_rows(8, tiles, rows, t, count, r);
-}
-
-static __attribute__((noinline)) void pair_rows_16(const conv_tiles *tiles, const conv_rows *rows,
-                                                   int32_t t, int32_t count, const requant *r)
-{
-    pair_rows(16, tiles, rows, t, count, r);
-}
+WITH_WHOLE(pair_rows, 0)
+WITH_WHOLE(pair_rows, 8)
+WITH_WHOLE(pair_rows, 16)
 
 /* All pairs of tiles; returns how many tiles these are. */
 static int32_t multiply_pairs(const conv_tiles *tiles, const conv_rows *rows, int32_t count,
