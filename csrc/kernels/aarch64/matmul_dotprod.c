@@ -11,7 +11,7 @@
  */
 #include "../arm/blocks_neon.h"
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 
 #define ROWS 4
 #define TILE_N 16
@@ -235,11 +235,8 @@ void ek_matmul_dotprod(const void *params, const void *const in[], void *out, vo
     columns.start = (int32_t *)(void *)(columns.tiles + tiles * columns.steps * STEP_BYTES);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
-        rows = ek_min(range->row_end - row, p->m - m);
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
+        rows = ek_product_rows(p, range, row);
         for (int32_t n = range->ch; n < range->ch_end; n += columns.columns) {
             columns.first = n;
             columns.columns = ek_min(range->ch_end - n, tiles * TILE_N);

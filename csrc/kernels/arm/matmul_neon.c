@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 #include "neon.h"
 #include "requant_neon.h"
 
@@ -282,13 +282,10 @@ void ek_matmul_neon(const void *params, const void *const in[], void *out, void 
     const requant r = ek_requant_neon_init(&p->clamp);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
         int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n + range->ch;
         const int32_t columns = range->ch_end - range->ch;
-        rows = ek_min(ek_min(range->row_end - row, p->m - m), ROWS);
+        rows = ek_min(ek_product_rows(p, range, row), ROWS);
         if (p->b_transposed) {
             rows = transposed_rows(p, &r, a, b + (ptrdiff_t)range->ch * p->k, rows, columns,
                                    scratch, y);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 #include "dsp.h"
 
 #define STEP 4 /* values of a word */
@@ -150,12 +150,9 @@ void ek_matmul_dsp(const void *params, const void *const in[], void *out, void *
     const int32_t at_once = p->b_transposed ? p->n : panel_columns(p);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
         panel columns = {copy, 0, (ptrdiff_t)steps_of(p) * STEP};
-        rows = ek_min(range->row_end - row, p->m - m);
+        rows = ek_product_rows(p, range, row);
         for (int32_t n = range->ch; n < range->ch_end; n += columns.count) {
             int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n + n;
             columns.count = ek_min(range->ch_end - n, at_once);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 #include "mve.h"
 
 #define COLUMNS 3
@@ -220,11 +220,8 @@ void ek_matmul_mve(const void *params, const void *const in[], void *out, void *
     columns.copy = (int8_t *)(columns.sums1 + at_once);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
-        rows = ek_min(range->row_end - row, p->m - m);
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
+        rows = ek_product_rows(p, range, row);
         for (int32_t n = range->ch; n < range->ch_end; n += columns.columns) {
             int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n + n;
             begin_panel(p, b, n, ek_min(range->ch_end - n, at_once), &columns);

@@ -6,7 +6,7 @@
  * pair of products is exact.
  */
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 #include "vector.h"
 
 #define ROWS 4  /* rows of a that share a read of b */
@@ -172,12 +172,9 @@ void VECTOR_NAME(ek_matmul)(const void *params, const void *const in[], void *ou
     int16_t *packed = scratch, *widened = packed + panel / LANES * tile_size(p);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
         int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n;
-        rows = ek_min(range->row_end - row, p->m - m);
+        rows = ek_product_rows(p, range, row);
         for (int32_t n = range->ch; n < range->ch_end; n += panel) {
             const int32_t columns = ek_min(range->ch_end - n, panel);
             pack(p, b, n, columns, packed);

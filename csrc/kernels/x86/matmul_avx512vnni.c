@@ -11,7 +11,7 @@
  * them. All of it is exact modulo 2^32.
  */
 #include "../kernels.h"
-#include "../window.h"
+#include "../product.h"
 #include "vnni_avx512.h"
 
 #define ROWS 14 /* by two tiles in 28 registers; two more hold b and one a */
@@ -326,12 +326,9 @@ void ek_matmul_avx512vnni(const void *params, const void *const in[], void *out,
     columns.start = (int32_t *)(void *)(columns.tiles + panel_bytes);
 
     for (int32_t row = range->row, rows; row < range->row_end; row += rows) {
-        const int32_t batch = row / p->m, m = row % p->m;
-        const int8_t *a = (const int8_t *)in[0] + (ptrdiff_t)batch * p->a_batch_stride
-            + (ptrdiff_t)m * p->k;
-        const int8_t *b = (const int8_t *)in[1] + (ptrdiff_t)batch * p->b_batch_stride;
+        const int8_t *a = ek_product_a(p, in[0], row), *b = ek_product_b(p, in[1], row);
         int8_t *y = (int8_t *)out + (ptrdiff_t)row * p->n;
-        rows = ek_min(range->row_end - row, p->m - m);
+        rows = ek_product_rows(p, range, row);
         for (int32_t n = range->ch; n < range->ch_end; n += columns.columns) {
             columns.first = n;
             columns.columns = ek_min(range->ch_end - n, tiles * TILE_N);
