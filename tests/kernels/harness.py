@@ -43,6 +43,11 @@ ffi.cdef(
 libc = ffi.dlopen(None)
 
 
+def first_seed() -> int:
+    """The number of the first case: EDGEKIT_SEED, or a fresh one."""
+    return int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+
+
 @cache
 def kernel_sets() -> dict[int, str]:
     """EK_KERNELS_x bits of the public header, and their lower-case names."""
@@ -153,6 +158,11 @@ _ALIVE: list[Any] = []
 def listed_kernels() -> list[tuple[str, str, str]]:
     """(name, kind, set) of kernels.def, read without building anything: for test ids."""
     return [(kernel.name, kernel.kind, kernel.set) for kernel in sets.listed_kernels()]
+
+
+def scalar_of(kind: str, kernels: list[Kernel]) -> Kernel:
+    """The scalar kernel of a kind."""
+    return next(k for k in kernels if k.kind == kind and k.set == "scalar")
 
 
 def why_not_here(kset: str) -> str | None:

@@ -15,11 +15,11 @@ import pytest
 
 from edgekit.building.targets import Target, TargetError, kernel_files, read_targets
 from edgekit.firmware import toolchain
-from edgekit.firmware.boards import linker_script
 from kernels.cases import case
 from kernels.driver import FIELDS, Driver, compare_with_scalar
-from kernels.harness import CSRC, ROOT, Kernel, listed_kernels
-from kernels.test_boards import POOL_BYTES, BoardDriver
+from kernels.harness import ROOT, Kernel, listed_kernels, scalar_of
+from kernels.mutants import Passage
+from kernels.test_boards import link
 from tests.firmware.boards import ready
 
 VALUES = 2_000_000
@@ -28,18 +28,22 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """`old` becomes `new` in `file` of csrc/kernels, and `kernel` must differ on each of `targets`."""
+class Mutant(Passage):
+    """A passage of the kernel that `file` is, which must differ on each of `targets`."""
 
-    name: str
-    file: str
-    old: str
-    new: str
     targets: tuple[str, ...]
 
     @property
     def kernel(self) -> str:
         return Path(self.file).stem
+
+    @property
+    def kind(self) -> str:
+        return next(kind for name, kind, _ in listed_kernels() if name == self.kernel)
+
+    @property
+    def set(self) -> str:
+        return next(its_set for name, _, its_set in listed_kernels() if name == self.kernel)
 
 
 NEON = ("aarch64", "arm")
@@ -122,22 +126,17 @@ RUNS = [(mutant, target) for mutant in MUTANTS for target in mutant.targets]
 
 def mutated(mutant: Mutant, folder: Path) -> list[Path]:
     """The sources of the mutant and of the scalar kernel that it may hand the rest to, which alone are in the list."""
-    kernels = folder / "csrc" / "kernels"
-    shutil.copytree(CSRC, folder / "csrc", ignore=lambda _, names: [n for n in names if n in ("python", "tools", "serve")])
-    path = kernels / mutant.file
-    text = path.read_text()
-    assert mutant.old in text, f"{mutant.file} no longer contains {mutant.old!r}"
-    path.write_text(text.replace(mutant.old, mutant.new))
-    kind = next(kind for name, kind, _ in listed_kernels() if name == mutant.kernel)
-    lines = re.findall(r"^EK_KERNEL\(.*?\)$", (kernels / "kernels.def").read_text(), re.M)
-    kept = [line for line in lines if re.search(rf", ({mutant.kernel}|{kind}_scalar),", line)]
+    root = mutant.copied(folder)
+    lines = re.findall(r"^EK_KERNEL\(.*?\)$", (root / "kernels.def").read_text(), re.M)
+    kept = [line for line in lines if re.search(rf", ({mutant.kernel}|{mutant.kind}_scalar),", line)]
     assert len(kept) == 2
-    (kernels / "kernels.def").write_text("\n".join([*kept, ""]))
-    return [path, kernels / "scalar" / f"{kind}.c", kernels / "kernel_list.c"]
+    (root / "kernels.def").write_text("\n".join([*kept, ""]))
+    return [root / mutant.file, root / "scalar" / f"{mutant.kind}.c", root / "kernel_list.c"]
 
 
-def its_set(mutant: Mutant) -> str:
-    return next(its_set for name, _, its_set in listed_kernels() if name == mutant.kernel)
+def includes(folder: Path) -> list[str]:
+    """Where the mutant's headers are."""
+    return [f"-I{folder}/csrc/include", f"-I{folder}/csrc"]
 
 
 def emulated(mutant: Mutant, target: Target, folder: Path) -> Driver:
@@ -148,24 +147,18 @@ def emulated(mutant: Mutant, target: Target, folder: Path) -> Driver:
         tools = target.toolchain()
     except TargetError as error:
         pytest.skip(str(error))
-    sources = mutated(mutant, folder)
-    flags = kernel_files(ROOT, its_set(mutant), target.arch, tools.family)[1]
-    command = [*tools.program_cc, *tools.flags, *flags, "-std=gnu11", "-O1", "-ffp-contract=off"]
-    command += [f"-I{folder}/csrc/include", f"-I{folder}/csrc", f"-I{folder}", *map(str, sources)]
-    toolchain.run([*command, str(HERE / "driver.c"), str(HERE / "driver_posix.c"), "-static", "-o", str(folder / "driver")])
-    return Driver([target.emulator[0], "-cpu", target.verify[its_set(mutant)], str(folder / "driver")])
+    (folder / "kernel_fields.h").write_text(FIELDS.header())
+    sources = [*mutated(mutant, folder), HERE / "driver.c", HERE / "driver_posix.c"]
+    command = [*tools.program_cc, *tools.flags, *kernel_files(ROOT, mutant.set, target.arch, tools.family)[1]]
+    command += ["-std=gnu11", "-O1", "-ffp-contract=off", *includes(folder), f"-I{folder}", *map(str, sources)]
+    toolchain.run([*command, "-static", "-o", str(folder / "driver")])
+    return Driver([target.emulator[0], "-cpu", target.verify[mutant.set], str(folder / "driver")])
 
 
 def on_board(mutant: Mutant, target: Target, folder: Path) -> Driver:
     """The mutant's driver for a microcontroller."""
     ready(target.name)
-    sources = [*mutated(mutant, folder), *(CSRC / "firmware" / name for name in ("start.c", "semihosting.c"))]
-    sources += [HERE / "driver.c", HERE / "driver_semihosting.c"]
-    (folder / "board.ld").write_text(linker_script(target, 16384))
-    command = [*toolchain.compile_command(target), *toolchain.LINK_FLAGS, f"-DDRIVER_POOL_BYTES={POOL_BYTES}", "-DDRIVER_POOL_ALIGN=64"]
-    command += [f"-I{folder}/csrc/include", f"-I{folder}/csrc", f"-I{folder}", "-T", str(folder / "board.ld"), *map(str, sources)]
-    toolchain.run([*command, "-o", str(folder / "driver.elf")])
-    return BoardDriver([*target.emulator, str(folder / "driver.elf")])
+    return link(target, mutated(mutant, folder), includes(folder), folder)
 
 
 @pytest.mark.slow
@@ -175,10 +168,8 @@ def on_board(mutant: Mutant, target: Target, folder: Path) -> Driver:
 def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_path: Path) -> None:
     """Some case tells the mutant from the scalar kernel, or the mutant touches what is not its own."""
     target = next(target for target in read_targets(ROOT) if target.name == name)
-    (tmp_path / "kernel_fields.h").write_text(FIELDS.header())
     machine = (emulated if target.system == "linux" else on_board)(mutant, target, tmp_path)
     kernel = machine.kernels[mutant.kernel]
-    kind = next(kind for stem, kind, _ in listed_kernels() if stem == mutant.kernel)
-    scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
+    scalar = scalar_of(mutant.kind, kernels)
     with pytest.raises(AssertionError, match=r"case|wrote|changed|ended"):
-        compare_with_scalar(machine, kernel, scalar, lambda seed: case(kind, seed), 0, VALUES)
+        compare_with_scalar(machine, kernel, scalar, lambda seed: case(mutant.kind, seed), 0, VALUES)

@@ -15,19 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 import pytest
 
-from edgekit.building.targets import kernel_files
+from edgekit.building.targets import Target, kernel_files
 from edgekit.firmware import toolchain
 from edgekit.firmware.boards import board, linker_script
 from kernels.cases import case
 from kernels.driver import FIELDS, TIMEOUT, Driver, compare_with_scalar
-from kernels.harness import CSRC, ROOT, Kernel, listed_kernels
+from kernels.harness import CSRC, ROOT, Kernel, first_seed, listed_kernels, scalar_of
 from tests.firmware.boards import ready
 
 VALUES = int(float(os.environ.get("EDGEKIT_BOARD_VALUES", "1e6")))
-SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+SEED = first_seed()
 WITHOUT_FPU = ["cortex-m0plus", "cortex-m3"]
 BOARDS = {
     "cortexm_v6m": WITHOUT_FPU,
@@ -57,20 +56,26 @@ class BoardDriver(Driver):
         return f"{self._command[0]} ended with {done.returncode}: {done.stdout.strip()}"
 
 
-def build(name: str, folder: Path) -> BoardDriver:
-    """The driver for a board, in `folder`."""
-    target = board(name)
+def link(target: Target, kernels: list[Path], flags: list[str], folder: Path) -> BoardDriver:
+    """The driver with these kernels and the list of them, linked for a board in `folder`."""
     (folder / "kernel_fields.h").write_text(FIELDS.header())
     (folder / "board.ld").write_text(linker_script(target, 16384))
-    sources = [CSRC / "kernels" / "kernel_list.c", *(CSRC / "firmware" / file for file in ("start.c", "semihosting.c"))]
+    sources = [*kernels, *(CSRC / "firmware" / file for file in ("start.c", "semihosting.c"))]
     sources += [ROOT / "tests" / "kernels" / file for file in ("driver.c", "driver_semihosting.c")]
-    for kernel_set in target.kernels:
-        sources += kernel_files(ROOT, kernel_set, target.arch)[0]
-    command = [*toolchain.compile_command(target), *(f"-DEK_WITH_{s.upper()}" for s in target.kernels), *toolchain.LINK_FLAGS]
-    command += [f"-DDRIVER_POOL_BYTES={POOL_BYTES}", "-DDRIVER_POOL_ALIGN=64"]
-    command += [f"-I{CSRC / 'include'}", f"-I{CSRC}", f"-I{folder}", "-T", str(folder / "board.ld"), *map(str, sources)]
-    toolchain.run([*command, "-o", str(folder / "driver.elf")])
+    command = [*toolchain.compile_command(target), *flags, *toolchain.LINK_FLAGS]
+    command += [f"-DDRIVER_POOL_BYTES={POOL_BYTES}", "-DDRIVER_POOL_ALIGN=64", f"-I{folder}", "-T", str(folder / "board.ld")]
+    toolchain.run([*command, *map(str, sources), "-o", str(folder / "driver.elf")])
     return BoardDriver([*target.emulator, str(folder / "driver.elf")])
+
+
+def build(name: str, folder: Path) -> BoardDriver:
+    """The driver for a board with all its kernels, in `folder`."""
+    target = board(name)
+    kernels = [CSRC / "kernels" / "kernel_list.c"]
+    for kernel_set in target.kernels:
+        kernels += kernel_files(ROOT, kernel_set, target.arch)[0]
+    flags = [*(f"-DEK_WITH_{s.upper()}" for s in target.kernels), f"-I{CSRC / 'include'}", f"-I{CSRC}"]
+    return link(target, kernels, flags, folder)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_board_kernel(
 ) -> None:
     ready(name)
     machine = driver(name)
-    scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
+    scalar = scalar_of(kind, kernels)
     print(f"EDGEKIT_SEED={SEED}")
     values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed), SEED, VALUES)
     print(f"{stem} on {name}: {values} values in {cases} cases")

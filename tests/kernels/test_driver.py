@@ -13,7 +13,7 @@ from edgekit.building.targets import read_target
 from kernels import driver as driver_module
 from kernels.cases import GENERATORS, case
 from kernels.driver import Driver, RemoteKernel, build_driver, compare_with_scalar
-from kernels.harness import ROOT, Case, Kernel
+from kernels.harness import ROOT, Case, Kernel, scalar_of
 
 SEED = 4711
 
@@ -21,10 +21,6 @@ SEED = 4711
 @pytest.fixture(scope="module")
 def driver() -> Driver:
     return Driver([str(build_driver(read_target(ROOT, "host")))])
-
-
-def scalar(kernels: list[Kernel], kind: str) -> Kernel:
-    return next(k for k in kernels if k.kind == kind and k.set == "scalar")
 
 
 def test_it_lists_this_build(driver: Driver, kernels: list[Kernel]) -> None:
@@ -35,7 +31,7 @@ def test_it_lists_this_build(driver: Driver, kernels: list[Kernel]) -> None:
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_every_kind_passes(driver: Driver, kernels: list[Kernel], kind: str) -> None:
     kernel = driver.kernels[f"{kind}_scalar"]
-    values, cases = compare_with_scalar(driver, kernel, scalar(kernels, kind), lambda seed: case(kind, seed), SEED, 20_000)
+    values, cases = compare_with_scalar(driver, kernel, scalar_of(kind, kernels), lambda seed: case(kind, seed), SEED, 20_000)
     assert values >= 20_000 and cases >= 1
 
 
@@ -49,7 +45,7 @@ def test_a_wrong_value_is_found(driver: Driver, kernels: list[Kernel], monkeypat
     monkeypatch.setattr(driver_module, "encode", altered)
     with pytest.raises(AssertionError, match=r"case 4711: lut_scalar: .* differ; at 0"):
         kernel = driver.kernels["lut_scalar"]
-        compare_with_scalar(driver, kernel, scalar(kernels, "lut"), lambda seed: case("lut", seed), SEED, 1000)
+        compare_with_scalar(driver, kernel, scalar_of("lut", kernels), lambda seed: case("lut", seed), SEED, 1000)
 
 
 def beyond(size: int, behind: int, placement: int) -> Case:

@@ -12,16 +12,15 @@ import os
 import shutil
 from functools import cache
 
-import numpy as np
 import pytest
 
 from edgekit.building.targets import Target, TargetError
 from kernels.cases import case
 from kernels.driver import Driver, build_driver, compare_with_scalar, emulated_targets
-from kernels.harness import Kernel, listed_kernels
+from kernels.harness import Kernel, first_seed, listed_kernels, scalar_of
 
 VALUES = int(float(os.environ.get("EDGEKIT_EMULATED_VALUES", "1e6")))
-SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+SEED = first_seed()
 TARGETS = {target.name: target for target in emulated_targets()}
 RUNS = [
     (target.name, kernel_set, name, kind)
@@ -61,7 +60,7 @@ def test_emulated_kernel(target: str, kernel_set: str, name: str, kind: str, ker
         pytest.skip(f"{name} is not part of this build")
     kernel = machine.kernels[name]
     assert kernel.set == kernel_set
-    scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
+    scalar = scalar_of(kind, kernels)
     print(f"EDGEKIT_SEED={SEED}")
     values, cases = compare_with_scalar(machine, kernel, scalar, lambda seed: case(kind, seed, name), SEED, VALUES)
     print(f"{name} on {target}, {TARGETS[target].verify[kernel_set]}: {values} values in {cases} cases")

@@ -14,10 +14,20 @@ import numpy as np
 import pytest
 
 from kernels.cases import GENERATORS, case
-from kernels.harness import Kernel, Machine, compare, ffi, isolated, listed_kernels, why_not_here
+from kernels.harness import (
+    Kernel,
+    Machine,
+    compare,
+    ffi,
+    first_seed,
+    isolated,
+    listed_kernels,
+    scalar_of,
+    why_not_here,
+)
 
 VALUES = int(float(os.environ.get("EDGEKIT_KERNEL_VALUES", "1e7")))
-SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+SEED = first_seed()
 VECTOR_KERNELS = [k for k in listed_kernels() if k[2] != "scalar"]
 PACKINGS = ((16, 4), (8, 1), (32, 4), (1, 16), (64, 2), (4, 8))
 
@@ -39,7 +49,7 @@ def test_vector_kernel(name: str, kernels: list[Kernel]) -> None:
         pytest.skip("not part of this build")
     if reason := why_not_here(kernel.set):
         pytest.skip(reason)
-    scalar = next(k for k in kernels if k.kind == kernel.kind and k.set == "scalar")
+    scalar = scalar_of(kernel.kind, kernels)
     print(f"EDGEKIT_SEED={SEED}")
 
     def work(note):  # type: ignore[no-untyped-def]

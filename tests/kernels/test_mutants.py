@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cases catch what they are there for: each mutated kernel must fail against the scalar one.
 
-A mutant is the kernel's own source with one passage replaced. If a passage is gone from the source the
-test fails too, so that the list follows the code.
+A mutant is the kernel's own source with one passage replaced (mutants.py).
 """
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 
 from kernels.cases import case
 from kernels.harness import (
-    CSRC,
     Kernel,
     Machine,
     compare,
@@ -24,21 +22,19 @@ from kernels.harness import (
     isolated,
     listed_kernels,
     processor_flags,
+    scalar_of,
     why_not_here,
 )
+from kernels.mutants import Passage
 
 VALUES = 20_000_000
 """A mutant that survives so many output values is a failure of the cases."""
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """`old` becomes `new` in csrc/kernels/`file`, and `kernels` must notice."""
+class Mutant(Passage):
+    """A passage that `kernels` must notice."""
 
-    name: str
-    file: str
-    old: str
-    new: str
     kernels: tuple[str, ...]
 
 
@@ -390,17 +386,33 @@ def sources_of(root: Path, kernel: str) -> list[Path]:
 
 def build(mutant: Mutant, kernel: Kernel, folder: Path) -> Kernel:
     """`kernel` with the mutant's code behind it."""
-    shutil.copytree(CSRC, folder / "csrc", ignore=lambda d, names: [n for n in names if n in ("core", "python", "tools")])
-    root = folder / "csrc" / "kernels"
-    path = root / mutant.file
-    text = path.read_text()
-    assert mutant.old in text, f"{mutant.file} no longer contains {mutant.old!r}"
-    path.write_text(text.replace(mutant.old, mutant.new))
+    root = mutant.copied(folder)
     extra = ["-O1", "-Wno-unused", "-Wno-type-limits"] + (["-mfma", "-include", "immintrin.h"] if "_fmadd_" in mutant.new else [])
     compile_sources(sources_of(root, kernel.name), folder / "mutant.so", extra)
     symbol = f"ek_{kernel.name}"
     ffi.cdef(f"void {symbol}(const void *, const void *const *, void *, void *, const ek_range *);", override=True)
     return replace(kernel, run=getattr(ffi.dlopen(str(folder / "mutant.so")), symbol))
+
+
+def compare_with_scalar(kernel: Kernel, kernels: list[Kernel]) -> None:
+    """Holds a kernel to the scalar one among `kernels` on at least VALUES outputs.
+
+    Raises:
+        AssertionError: they differ, or the kernel dies at a guard page.
+    """
+    scalar = scalar_of(kernel.kind, kernels)
+
+    def work(note: Callable[[str], None]) -> None:
+        machine, values, seed = Machine(), 0, 0
+        while values < VALUES:
+            note(f"case {seed}")
+            c = case(kernel.kind, seed, kernel.name)
+            if (got := machine.run(kernel, c)) is not None:
+                compare(kernel, c, got, machine.run(scalar, c))
+                values += c.values
+            seed += 1
+
+    isolated(work)
 
 
 @pytest.mark.slow
@@ -415,20 +427,9 @@ def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_
     if "_fmadd_" in mutant.new and "fma" not in processor_flags():
         pytest.skip("the processor lacks fma")
     mutated = build(mutant, kernel, tmp_path)
-    scalar = next(k for k in kernels if k.kind == kernel.kind and k.set == "scalar")
-
-    def work(note):  # type: ignore[no-untyped-def]
-        machine, values, seed = Machine(), 0, 0
-        while values < VALUES:
-            c = case(kernel.kind, seed, kernel.name)
-            got = machine.run(mutated, c)
-            if got is not None:
-                compare(mutated, c, got, machine.run(scalar, c))
-                values += c.values
-            seed += 1
 
     with pytest.raises(AssertionError):
-        isolated(work)
+        compare_with_scalar(mutated, kernels)
 
 
 @pytest.mark.slow
@@ -440,16 +441,4 @@ def test_avxvnni_in_the_encoding_of_avx512(kernels: list[Kernel], tmp_path: Path
     if reason := why_not_here("avx512vnni"):
         pytest.skip(reason)
     encoded = build(Mutant("", "x86/vnni_avx2.h", "%{vex%} vpdpbusd", "vpdpbusd", ()), kernel, tmp_path)
-    scalar = next(k for k in kernels if k.kind == kernel.kind and k.set == "scalar")
-
-    def work(note):  # type: ignore[no-untyped-def]
-        machine, values, seed = Machine(), 0, 0
-        while values < VALUES:
-            note(f"case {seed}")
-            c = case(kernel.kind, seed, kernel.name)
-            if (got := machine.run(encoded, c)) is not None:
-                compare(encoded, c, got, machine.run(scalar, c))
-                values += c.values
-            seed += 1
-
-    isolated(work)
+    compare_with_scalar(encoded, kernels)

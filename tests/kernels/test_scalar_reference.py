@@ -17,10 +17,10 @@ import pytest
 from edgekit import reference as ref
 from edgekit.reference import add, conv, io, layer_norm, lut, matmul, move, mul, pool, prelu, softmax
 from kernels.cases import GENERATORS, case
-from kernels.harness import Case, Kernel, Machine, compare, isolated
+from kernels.harness import Case, Kernel, Machine, compare, first_seed, isolated, scalar_of
 
 VALUES = int(float(os.environ.get("EDGEKIT_KERNEL_VALUES", "1e7")))
-SEED = int(os.environ.get("EDGEKIT_SEED", "0")) or int(np.random.default_rng().integers(1 << 40))
+SEED = first_seed()
 
 
 def strided(flat: np.ndarray, shape: Any, strides: Any) -> np.ndarray:
@@ -222,7 +222,7 @@ REFERENCES: dict[str, Callable[[Case], np.ndarray]] = {
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_scalar_kernel(kind: str, kernels: list[Kernel]) -> None:
     """The scalar kernel gives the reference's bits on at least VALUES outputs."""
-    scalar = next(k for k in kernels if k.kind == kind and k.set == "scalar")
+    scalar = scalar_of(kind, kernels)
     print(f"EDGEKIT_SEED={SEED}")
 
     def work(note):  # type: ignore[no-untyped-def]
