@@ -223,7 +223,7 @@ def aim(
 
 def conv2d_3x3(rng: Rng, directed: bool) -> Case:
     """Convolution of 3x3 with stride 1 and channels and outputs enough to be worth Winograd's transforms."""
-    c, o = 32 * int(pick(rng, 1, 2, 2, 3, 4, 5, 9)), 32 * int(pick(rng, 1, 2, 2, 3, 4))
+    c, o = 4 * int(pick(rng, 8, 16, 24, 32, 40, 72, 9, 12, 15, 25, 33, 50)), 32 * int(pick(rng, 1, 2, 2, 3, 4))
     g = plain_3x3(rng, int(rng.integers(100, max(200, 60_000_000 // (9 * c * o)))))
     result = convolution(rng, directed, g, 1, c, o)
     if rng.random() < 0.1 and result.weights is not None:  # the largest sums that there can be

@@ -79,6 +79,14 @@ static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const req
                      ek_requantize_top(acc[2], multiplier, r),
                      ek_requantize_top(acc[3], multiplier, r), r);
 }
+/* The same where all multipliers are below 1. */
+static inline vint v_requantize4_small(const vint acc[4], vfloat multiplier, const requant *r)
+{
+    return ek_pack64(ek_requantize_small(acc[0], multiplier),
+                     ek_requantize_small(acc[1], multiplier),
+                     ek_requantize_small(acc[2], multiplier),
+                     ek_requantize_small(acc[3], multiplier), r);
+}
 static inline vfloat v_setf(float a) { return _mm512_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm512_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm512_storeu_ps(y, a); }
@@ -295,6 +303,12 @@ static inline vfloat v_selectf(vint mask, vfloat a, vfloat b)
 #endif
 
 #ifndef EK_VECTOR_AVX512VNNI
+
+/* Small multipliers make no difference here. */
+static inline vint v_requantize4_small(const vint acc[4], vfloat multiplier, const requant *r)
+{
+    return v_requantize4(acc, multiplier, r);
+}
 
 /* The sum of all lanes, which fits. */
 static inline int32_t v_sum(vint a)
