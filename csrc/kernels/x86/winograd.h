@@ -980,6 +980,7 @@ static int winograd_fits(const ek_conv_params *p)
 #define OUTPUT_COST 400
 #define INPUT_COST 264
 #define WEIGHTS_COST 150
+#define FAR_WEIGHTS_COST 200 /* of those that are too many to be in a second level cache */
 
 /* Of one dimension, all tiles together. */
 static int64_t points_along(int32_t outputs)
@@ -999,7 +1000,8 @@ static int winograd_pays(const ek_conv_params *p)
     const int64_t passes = s.keeps_weights ? 1 : (tiles - 1) / s.tiles + 1;
     const int64_t points = p->out.n * points_along(p->out.h) * points_along(p->out.w);
     const int64_t transforms = tiles * (OUTPUT_COST * s.parts * o + INPUT_COST * c);
-    const int64_t cost = points * c * o + transforms + WEIGHTS_COST * passes * c * o;
+    const int64_t of_weights = (s.keeps_weights ? WEIGHTS_COST : FAR_WEIGHTS_COST) * passes;
+    const int64_t cost = points * c * o + transforms + of_weights * c * o;
     return 21 * cost < 10 * DIRECT_TAPS * positions * c * o;
 }
 
