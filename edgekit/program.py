@@ -317,13 +317,28 @@ OP_CLASSES: dict[Opcode, type[Op]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A kernel that measured faster than the one a runtime would take by itself.
+
+    Attributes:
+        op: index of the operator in `Program.ops`.
+        instead_of: the kernel that the runtime would take; with another one, the choice does not count.
+        kernel: the one to take, if it may be used and computes the operator.
+    """
+
+    op: int
+    instead_of: str
+    kernel: str
+
+
 @dataclass
 class Program:
     """A quantized model.
 
     `inputs` and `outputs` name the tensors of region IO in the model's order; a tensor's name is
     the public name of the port. With quantized I/O they are int8 and no Quantize or Dequantize
-    stands beside them.
+    stands beside them. `choices` change how fast a runtime is and nothing else.
     """
 
     name: str
@@ -332,6 +347,7 @@ class Program:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     arena_bytes: int = 0
+    choices: list[Choice] = field(default_factory=list)
 
     def add(self, tensor: Tensor) -> Tensor:
         """Registers `tensor` under its name, which must be new."""

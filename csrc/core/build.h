@@ -20,6 +20,9 @@
 #define EK_BUILD_SPARSE 1
 #define EK_BUILD_PAIRED 1
 
+/* Kernels that the file wants in place of those that ek_create would take; else it takes its own. */
+#define EK_BUILD_CHOICES 1
+
 /* Raw bytes as input, by tables; ek_open refuses a file that has them. */
 #define EK_BUILD_RAW 1
 

@@ -96,7 +96,7 @@ static ek_status check_sections(ek_model *model)
         const uint64_t limit =
             id < EK_SECTION_WEIGHTS ? header->program_bytes : header->file_bytes;
         const int in_part = id < EK_SECTION_WEIGHTS || offset >= header->program_bytes;
-        if (id > EK_SECTION_STATE || offset % EK_SECTION_ALIGN || offset < end || !in_part ||
+        if (id > EK_SECTION_CHOICES || offset % EK_SECTION_ALIGN || offset < end || !in_part ||
             offset + size > limit || !is_zero(model->bytes + end, offset - end))
             return refuse_at(model, entry, EK_ERROR_HEADER);
         end = offset + size;
@@ -128,6 +128,7 @@ static ek_status check_header(ek_model *model)
         !divides(model, EK_SECTION_DIMS, sizeof(uint32_t)) ||
         !divides(model, EK_SECTION_QUANTS, sizeof(ek_quant_record)) ||
         !divides(model, EK_SECTION_IOS, sizeof(ek_io_record)) ||
+        !divides(model, EK_SECTION_CHOICES, sizeof(ek_choice_record)) ||
         ek_section_at(model, EK_SECTION_SUBPROGRAMS).size != 0 ||
         tensors > EK_FORMAT_MAX_RECORDS)
         return refuse_at(model, header, EK_ERROR_HEADER);
@@ -586,6 +587,33 @@ static ek_status check_lifetimes(ek_model *model)
     return EK_OK;
 }
 
+/* ---- Choices of kernels ---------------------------------------------------------------------- */
+
+/* Whether `a` stands in front of `b`: by operator, then by the name of the kernel to be replaced. */
+static int stands_before(const ek_choice_record *a, const ek_choice_record *b)
+{
+    if (a->op != b->op)
+        return a->op < b->op;
+    for (uint32_t i = 0; i < sizeof a->instead_of; i++)
+        if (a->instead_of[i] != b->instead_of[i])
+            return a->instead_of[i] < b->instead_of[i];
+    return 0;
+}
+
+/* The order lets prepare.c search. Names need no check: those that no kernel has are passed over. */
+static ek_status check_choices(ek_model *model)
+{
+    const ek_choice_record *choices = (const void *)ek_section_at(model, EK_SECTION_CHOICES).data;
+    const uint32_t count = count_of(model, EK_SECTION_CHOICES, sizeof *choices);
+    if (!EK_BUILD_CHOICES)
+        return EK_OK; /* nobody reads them */
+    for (uint32_t i = 0; i < count; i++)
+        if (choices[i].op >= model->op_count || choices[i].reserved != 0 ||
+            (i > 0 && !stands_before(&choices[i - 1], &choices[i])))
+            return refuse_at(model, &choices[i], EK_ERROR_OPERATOR);
+    return EK_OK;
+}
+
 /* ---- ek_open --------------------------------------------------------------------------------- */
 
 static ek_status check_file(ek_model *model)
@@ -593,6 +621,7 @@ static ek_status check_file(ek_model *model)
     static ek_status (*const checks[])(ek_model *) = {
         check_sections,   check_header,    check_quants,   check_tensors,
         check_ios,        check_op_records, check_op_params, check_lifetimes,
+        check_choices,
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         const ek_status status = checks[i](model);

@@ -37,6 +37,7 @@
 #define EK_FORMAT_MAX_TILE_N 64u
 #define EK_FORMAT_MAX_TILE_K 16u
 #define EK_FORMAT_MAX_GAP_BITS 8u
+#define EK_FORMAT_KERNEL_NAME_BYTES 32u
 #define EK_FORMAT_PAIRED_SUM 65535u
 
 #define EK_SECTION_TENSORS 0
@@ -49,6 +50,7 @@
 #define EK_SECTION_DEBUG 7
 #define EK_SECTION_WEIGHTS 8
 #define EK_SECTION_STATE 9
+#define EK_SECTION_CHOICES 10
 
 #define EK_DTYPE_I8 1
 #define EK_DTYPE_U8 2
@@ -206,6 +208,15 @@ typedef struct ek_io_record {
     uint8_t reserved; /* zero */
 } ek_io_record;
 _Static_assert(sizeof(ek_io_record) == 8, "ek_io_record");
+
+/* A kernel that measured faster than another one on an operator. Names are ASCII, filled with zeros. */
+typedef struct ek_choice_record {
+    uint16_t op; /* index of the operator */
+    uint16_t reserved; /* zero */
+    uint8_t instead_of[32]; /* name of the kernel that the runtime would take by itself */
+    uint8_t kernel[32]; /* name of the kernel to take in its place */
+} ek_choice_record;
+_Static_assert(sizeof(ek_choice_record) == 68, "ek_choice_record");
 
 /* Head of an operator record. Behind it stand n_inputs + n_outputs uint16 tensor indexes, padded with zero to a multiple of 4 bytes, then the opcode's parameters. */
 typedef struct ek_op_record {

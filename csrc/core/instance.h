@@ -58,6 +58,7 @@ typedef struct ek_step {
     uint8_t mode;            /* ek_step_mode */
     uint8_t last;            /* of its operator */
     uint8_t tiled, cut;
+    uint8_t chosen;          /* the kernel is the file's choice */
     uint8_t format;          /* runs only if in_port[0] is bound in it, or always: EK_ANY_FORMAT */
 } ek_step;
 

@@ -199,6 +199,15 @@ static int supports(const ek_kernel *kernel, const void *params)
     return kernel->supports == NULL || kernel->supports(params);
 }
 
+/* Who asks for a kernel: the runtime goes by the kernels' own estimates, a file has measured. */
+typedef enum asking { BY_ESTIMATE, BY_FILE } asking;
+
+static int takes(const ek_kernel *kernel, const void *params, asking by)
+{
+    return supports(kernel, params) &&
+           (by == BY_FILE || kernel->pays == NULL || kernel->pays(params));
+}
+
 /* Kernels of a kind that may be used, best first: the first one behind `previous` (null: of all), or
  * null. */
 static const ek_kernel *next_kernel(const ek_builder *builder, ek_kernel_kind kind,
@@ -212,17 +221,77 @@ static const ek_kernel *next_kernel(const ek_builder *builder, ek_kernel_kind ki
     return NULL;
 }
 
+/* ---- Kernels that the file wants ------------------------------------------------------------- */
+
+/* As memcmp, of a name in a choice_record and a kernel's; both end where zeros begin. */
+static int compare_name(const uint8_t stored[EK_FORMAT_KERNEL_NAME_BYTES], const char *name)
+{
+    for (uint32_t i = 0; i < EK_FORMAT_KERNEL_NAME_BYTES; i++) {
+        const uint8_t c = (uint8_t)*name;
+        if (stored[i] != c)
+            return stored[i] < c ? -1 : 1;
+        name += c != 0;
+    }
+    return *name == 0 ? 0 : -1;
+}
+
+/* What the file says of this kernel for this operator, or null. check.c has checked the order. */
+static const ek_choice_record *find_choice(const ek_op *op, const ek_kernel *kernel)
+{
+    const ek_section section = ek_section_at(op->model, EK_SECTION_CHOICES);
+    const ek_choice_record *choices = (const void *)section.data;
+    uint32_t first = 0, end = section.size / (uint32_t)sizeof *choices;
+    while (first < end) {
+        const uint32_t middle = first + (end - first) / 2;
+        const ek_choice_record *choice = &choices[middle];
+        const int order = choice->op != op->index ? (choice->op < op->index ? -1 : 1)
+                                                  : compare_name(choice->instead_of, kernel->name);
+        if (order == 0)
+            return choice;
+        if (order < 0)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return NULL;
+}
+
+/* The kernel that the file wants in place of this one, which computes the operator, if it may be
+ * used; else null. Whether it computes the operator, too, is still to be asked. */
+static const ek_kernel *wanted_instead(const ek_builder *builder, const ek_op *op,
+                                       const ek_kernel *kernel)
+{
+    const ek_choice_record *choice = EK_BUILD_CHOICES ? find_choice(op, kernel) : NULL;
+    if (choice == NULL)
+        return NULL;
+    const ek_kernel *k = next_kernel(builder, kernel->kind, NULL);
+    while (k != NULL && compare_name(choice->kernel, k->name) != 0)
+        k = next_kernel(builder, kernel->kind, k);
+    return k;
+}
+
+static void mark_chosen(ek_builder *builder, int chosen)
+{
+    if (EK_BUILD_CHOICES && builder->steps != NULL)
+        builder->last_step->chosen = (uint8_t)chosen;
+}
+
 void ek_emit(ek_builder *builder, const ek_op *op, const ek_call *call)
 {
     const ek_kernel *kernel = next_kernel(builder, call->kind, NULL);
-    while (kernel != NULL && !supports(kernel, call->params))
+    while (kernel != NULL && !takes(kernel, call->params, BY_ESTIMATE))
         kernel = next_kernel(builder, call->kind, kernel);
     if (kernel == NULL) {
         builder->failed = 1;
         return;
     }
+    const ek_kernel *wanted = wanted_instead(builder, op, kernel);
+    const int chosen = wanted != NULL && takes(wanted, call->params, BY_FILE);
+    if (chosen)
+        kernel = wanted;
     count_scratch(builder, kernel_scratch(kernel, call->params));
     append_call(builder, op, kernel, call, NULL);
+    mark_chosen(builder, chosen);
 }
 
 void ek_emit_nothing(ek_builder *builder, const ek_op *op)
@@ -342,12 +411,13 @@ ek_tile_call ek_tile(const ek_conv_params *params, const ek_tiles *tiles, int32_
     return call;
 }
 
-/* Whether the kernel computes every tile: there are two sizes, the full and the last one. */
-static int supports_tiles(const ek_kernel *kernel, const ek_conv_params *p, const ek_tiles *tiles)
+/* Whether the kernel takes every tile: there are two sizes, the full and the last one. */
+static int takes_tiles(const ek_kernel *kernel, const ek_conv_params *p, const ek_tiles *tiles,
+                       asking by)
 {
     const ek_tile_call first = ek_tile(p, tiles, 0);
     const ek_tile_call last = ek_tile(p, tiles, tiles->per_group - 1);
-    return supports(kernel, &first.params) && supports(kernel, &last.params);
+    return takes(kernel, &first.params, by) && takes(kernel, &last.params, by);
 }
 
 static uint64_t tiles_scratch(const ek_kernel *kernel, const ek_conv_params *p,
@@ -403,40 +473,51 @@ static const void *repack(ek_builder *builder, const ek_conv_params *p, const ek
     return data;
 }
 
-/* Changes p->weights, and if it emits, p->start; neither copied, as this is the deepest path of the stack. */
-static int emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
-                          ek_conv_params *p, const ek_tensor_record *x,
-                          const ek_stored_weights *stored)
+/* In which form a kernel gets the weights. */
+typedef enum weights_form {
+    FORM_NONE,     /* it does not take the layer */
+    FORM_STORED,   /* the file's bytes */
+    FORM_REPACKED, /* a copy in the instance */
+    FORM_TILES     /* decoded in each run, tile by tile */
+} weights_form;
+
+/* Sets p->weights to what the kernel would get, the copied or decoded bytes aside. */
+static weights_form plan_weights(const ek_builder *builder, const ek_kernel *kernel, asking by,
+                                 ek_conv_params *p, const ek_stored_weights *stored)
+{
+    if (reads_stored(kernel, stored, p))
+        return takes(kernel, p, by) ? FORM_STORED : FORM_NONE;
+    if (!EK_BUILD_DECODING || kernel->tile_k < 0)
+        return FORM_NONE; /* weights become PAIRED when a file is written or never */
+    p->weights = (ek_weights){(const int8_t *)stored->data, kernel->tile_n, kernel->tile_k, 0};
+    if (builder->kernels & EK_REPACK)
+        return takes(kernel, p, by) ? FORM_REPACKED : FORM_NONE;
+    const ek_tiles tiles = plan_tiles(p, kernel, stored);
+    return takes_tiles(kernel, p, &tiles, by) ? FORM_TILES : FORM_NONE;
+}
+
+/* Changes p->weights and p->start; neither copied, as this is the deepest path of the stack. */
+static void emit_conv_with(ek_builder *builder, const ek_op *op, const ek_kernel *kernel,
+                           ek_conv_params *p, const ek_tensor_record *x,
+                           const ek_stored_weights *stored, weights_form form)
 {
     const uint64_t depth =
         (uint64_t)p->kernel_h * (uint64_t)p->kernel_w *
         (kernel->kind == EK_KIND_DEPTHWISE ? 1 : (uint64_t)(p->in.c / p->groups));
-    const int direct = reads_stored(kernel, stored, p);
-    if (!direct && (!EK_BUILD_DECODING || kernel->tile_k < 0))
-        return 0; /* weights become PAIRED when a file is written or never */
-    if (!direct)
-        p->weights = (ek_weights){(const int8_t *)stored->data, kernel->tile_n, kernel->tile_k, 0};
     if (builder->steps != NULL && kernel->set != EK_KERNELS_SCALAR)
         p->weights.pairs_fit = ek_weights_pairs_fit(stored);
-    if (direct || (builder->kernels & EK_REPACK)) {
-        if (!supports(kernel, p))
-            return 0;
-        if (!direct)
-            p->weights.data = repack(builder, p, kernel, stored);
-        offset_start(builder, p, kernel, stored);
-        const ek_call call = conv_call(kernel->kind, p, x, depth);
-        count_scratch(builder, kernel_scratch(kernel, p));
-        append_call(builder, op, kernel, &call, NULL);
-        return 1;
-    }
-    const ek_tiles tiles = plan_tiles(p, kernel, stored);
-    if (!supports_tiles(kernel, p, &tiles))
-        return 0;
+    if (EK_BUILD_DECODING && form == FORM_REPACKED)
+        p->weights.data = repack(builder, p, kernel, stored);
     offset_start(builder, p, kernel, stored);
     const ek_call call = conv_call(kernel->kind, p, x, depth);
+    if (!EK_BUILD_DECODING || form != FORM_TILES) {
+        count_scratch(builder, kernel_scratch(kernel, p));
+        append_call(builder, op, kernel, &call, NULL);
+        return;
+    }
+    const ek_tiles tiles = plan_tiles(p, kernel, stored);
     count_scratch(builder, tiles_scratch(kernel, p, &tiles));
     append_call(builder, op, kernel, &call, &tiles);
-    return 1;
 }
 
 void ek_emit_conv(ek_builder *builder, const ek_op *op, ek_kernel_kind kind,
@@ -445,10 +526,31 @@ void ek_emit_conv(ek_builder *builder, const ek_op *op, ek_kernel_kind kind,
 {
     const ek_stored_weights stored = ek_stored(builder->model, weights);
     const ek_kernel *kernel = next_kernel(builder, kind, NULL);
-    while (kernel != NULL && !emit_conv_with(builder, op, kernel, params, x, &stored))
-        kernel = next_kernel(builder, kind, kernel);
-    if (kernel == NULL)
+    weights_form form = FORM_NONE;
+    for (; kernel != NULL; kernel = next_kernel(builder, kind, kernel)) {
+        form = plan_weights(builder, kernel, BY_ESTIMATE, params, &stored);
+        if (form != FORM_NONE)
+            break;
+    }
+    if (kernel == NULL) {
         builder->failed = 1;
+        return;
+    }
+    const ek_kernel *wanted = wanted_instead(builder, op, kernel);
+    int chosen = 0;
+    if (wanted != NULL) {
+        const weights_form other = plan_weights(builder, wanted, BY_FILE, params, &stored);
+        /* What was measured had its weights at hand: not worth decoding them in each run. */
+        chosen = other != FORM_NONE && (other != FORM_TILES || form == FORM_TILES);
+        if (chosen) {
+            kernel = wanted;
+            form = other;
+        } else { /* params->weights are this kernel's again */
+            plan_weights(builder, kernel, BY_ESTIMATE, params, &stored);
+        }
+    }
+    emit_conv_with(builder, op, kernel, params, x, &stored, form);
+    mark_chosen(builder, chosen);
 }
 
 /* ---- Layout ---------------------------------------------------------------------------------- */

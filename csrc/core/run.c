@@ -295,7 +295,8 @@ static void run_steps(const ek_instance *instance, const ek_step *step, const ek
 
 /* ---- Steps, reported to on_op ---------------------------------------------------------------- */
 
-static void tell(const ek_instance *instance, const ek_step *step, const ek_kernel *kernel,
+/* `shown` is the step whose kernel is named; null: none. */
+static void tell(const ek_instance *instance, const ek_step *step, const ek_step *shown,
                  uint8_t done)
 {
     const ek_op_event event = {
@@ -303,7 +304,8 @@ static void tell(const ek_instance *instance, const ek_step *step, const ek_kern
         .tensor = step->tensor,
         .opcode = step->opcode,
         .done = done,
-        .kernel = kernel == NULL ? "none" : kernel->name,
+        .chosen = EK_BUILD_CHOICES && shown != NULL && shown->chosen,
+        .kernel = shown == NULL ? "none" : shown->kernel->name,
         .data = step->out,
         .bytes = ek_tensor_at(&instance->model, step->tensor)->bytes,
     };
@@ -313,21 +315,21 @@ static void tell(const ek_instance *instance, const ek_step *step, const ek_kern
 /* The steps of one operator; returns the step behind them. */
 static const ek_step *run_reported_op(const ek_instance *instance, const ek_step *step)
 {
-    const ek_kernel *kernel = NULL;
+    const ek_step *shown = NULL; /* the last active one so far */
     int told = 0;
     for (;; step = ek_step_next(step)) {
         const int active = step->mode != EK_STEP_NOTHING;
         if (active)
-            kernel = step->kernel;
+            shown = step;
         if (!told && (active || step->last)) {
-            tell(instance, step, kernel, 0);
+            tell(instance, step, shown, 0);
             told = 1;
         }
         run_step(instance, step);
         if (step->last)
             break;
     }
-    tell(instance, step, kernel, 1);
+    tell(instance, step, shown, 1);
     return ek_step_next(step);
 }
 

@@ -37,9 +37,13 @@ typedef void (*ek_kernel_fn)(const void *params, const void *const in[], void *o
 /* Bytes of scratch (aligned to 64) that one call needs for any range. */
 typedef size_t (*ek_scratch_fn)(const void *params);
 
-/* Whether the kernel computes this case; the same predicate decides choice and scratch. The
- * params hold `weights` as the kernel would get them: after repacking, where that is planned. */
+/* Whether the kernel computes this case, with `weights` as the kernel would get them: after
+ * repacking, where that is planned. */
 typedef int (*ek_supports_fn)(const void *params);
+
+/* Whether the kernel is likely to be faster than those behind it in the list, for a case that it
+ * supports. An estimate: a file that was tuned knows better. */
+typedef int (*ek_pays_fn)(const void *params);
 
 /* What a kernel computes; each has one parameter struct. */
 typedef enum ek_kernel_kind {
@@ -247,6 +251,7 @@ typedef struct ek_kernel {
     int16_t x_offset; /* what a CONV2D kernel adds to each activation, to make it unsigned */
     int16_t block;    /* rows, and columns, that are computed together; 0: one. Such a kernel
                        * transforms its weights in each call. */
+    ek_pays_fn pays;  /* null: always */
 } ek_kernel;
 
 /* All kernels of this build, best first within a kind. */

@@ -25,11 +25,17 @@
 #define EK_BLOCK_winograd_sse41 ~, 4
 #define EK_BLOCK_winograd_neon ~, 4
 
+/* And those of kernels with an estimate. */
+#define EK_PAYS_winograd_avx512vnni ~, ek_winograd_avx512vnni_pays
+#define EK_PAYS_winograd_avx2 ~, ek_winograd_avx2_pays
+#define EK_PAYS_winograd_sse41 ~, ek_winograd_sse41_pays
+
 /* What follows the comma of a name that is defined, or else 0. */
 #define EK_SECOND(first, second, ...) second
 #define EK_SECOND_OF(...) EK_SECOND(__VA_ARGS__, 0, 0)
 #define EK_BLOCK(stem) EK_SECOND_OF(EK_BLOCK_##stem)
 #define EK_OFFSET(stem) EK_SECOND_OF(EK_OFFSET_##stem)
+#define EK_PAYS(stem) EK_SECOND_OF(EK_PAYS_##stem)
 
 const ek_kernel *ek_kernel_list(size_t *count)
 {
@@ -37,7 +43,7 @@ const ek_kernel *ek_kernel_list(size_t *count)
 #define EK_KERNEL(kind, set, stem, supports, scratch, tile_n, tile_k)                      \
     {EK_KIND_##kind,           EK_KERNELS_##set,       #stem, ek_##stem,                   \
      EK_SUPPORTS_##supports(stem), EK_SCRATCH_##scratch(stem), tile_n, tile_k,              \
-     EK_X_OFFSET(kind, set) + EK_OFFSET(stem), EK_BLOCK(stem)},
+     EK_X_OFFSET(kind, set) + EK_OFFSET(stem), EK_BLOCK(stem), EK_PAYS(stem)},
 #include "kernels.def"
 #undef EK_KERNEL
     };

@@ -99,6 +99,7 @@ struct Event {
     uint32_t op;
     uint32_t tensor;
     uint8_t opcode;
+    bool chosen;
     const char *kernel;
     int64_t nanoseconds;
     std::vector<int8_t> data;
@@ -126,7 +127,8 @@ private:
         const auto elapsed = Clock::now() - start_;
         try {
             const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
-            events.push_back({event.op, event.tensor, event.opcode, event.kernel, nanoseconds, {}});
+            const bool chosen = event.chosen != 0;
+            events.push_back({event.op, event.tensor, event.opcode, chosen, event.kernel, nanoseconds, {}});
             if (copies && event.data != nullptr) {
                 const auto *bytes = static_cast<const int8_t *>(event.data);
                 events.back().data.assign(bytes, bytes + event.bytes);
@@ -231,7 +233,7 @@ public:
     py::list profile() {
         py::list rows;
         for (const Event &event : observe(false)) {
-            rows.append(py::make_tuple(event.op, event.opcode, event.kernel, event.nanoseconds));
+            rows.append(py::make_tuple(event.op, event.opcode, event.kernel, event.chosen, event.nanoseconds));
         }
         return rows;
     }

@@ -10,14 +10,24 @@ from pathlib import Path
 from edgekit.commands.inspect import inspect
 from edgekit.runtime.model import Model, OpTime
 
+_WHY = {True: "tuned", False: "default", None: None}
+
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """One operator: ONNX node, kind, kernel, median microseconds, share of the whole, speed (None without MACs)."""
+    """One operator.
+
+    Attributes:
+        name: the ONNX node's.
+        why: `tuned` where the file asked for the kernel, `default` where the runtime chose it; None where that is not known.
+        share: of the whole.
+        gmacs_per_s: None without multiply-accumulates.
+    """
 
     name: str
     op: str
     kernel: str
+    why: str | None
     median_us: float
     share: float
     gmacs_per_s: float | None
@@ -37,6 +47,7 @@ def table(model: Path, rows: Sequence[OpTime]) -> list[OperatorTime]:
             name=ops[row.op]["name"],
             op=row.opcode.name.lower(),
             kernel=row.kernel,
+            why=_WHY[row.chosen],
             median_us=row.nanoseconds / 1e3,
             share=row.nanoseconds / total,
             gmacs_per_s=ops[row.op]["macs"] / max(row.nanoseconds, 1) if ops[row.op]["macs"] else None,

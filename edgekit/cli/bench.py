@@ -95,5 +95,8 @@ def _print(result: dict[str, Any], timings: list[Any]) -> None:
     if result["gmacs_per_s"] is not None:
         print_fields([("speed", f"{result['gmacs_per_s']:.2f} GMAC/s")])
     if "profile" in result:
-        ops = [(row.name, row.op, row.kernel, row.median_us, f"{row.share:.1%}", row.gmacs_per_s) for row in result["profile"]]
-        print_table(["operator", "kind", "kernel", "median us", "share", "GMAC/s"], ops)
+        ops = [
+            (row.name, row.op, row.kernel, row.why, row.median_us, f"{row.share:.1%}", row.gmacs_per_s)
+            for row in result["profile"]
+        ]
+        print_table(["operator", "kind", "kernel", "why", "median us", "share", "GMAC/s"], ops)

@@ -59,7 +59,7 @@ def library(model: Path, target: str | None, output: Path) -> Library:
     """
     check_new_folder(output)
     measured = _target(target)
-    program = read(model)
+    program = replace(read(model), choices=[])
     content = write(program, packing=Packing() if target is None else weight_packing(target))
     check_board(model, content, program, measured)
     with Server(measured) as server:

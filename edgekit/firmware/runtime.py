@@ -83,8 +83,8 @@ def _subset(path: Path, line: str, names: list[str]) -> None:
 
 
 def restrict_build(folder: Path, program: Program, data: bytes, prepared: Prepared) -> None:
-    """Switches off in core/build.h what the model does without. A microcontroller has one thread, and no kernel for
-    it offsets its input.
+    """Switches off in core/build.h what the model does without. A microcontroller has one thread, no kernel for
+    it offsets its input, and its files have no choices.
 
     Args:
         data: the file of `program`.
@@ -92,7 +92,7 @@ def restrict_build(folder: Path, program: Program, data: bytes, prepared: Prepar
     """
     summary = summarize(data)
     encodings = ("INTERLEAVED", "SPARSE", "PAIRED")
-    absent = ["THREADS", "OFFSETS", *(name for name in encodings if f"{name}_WEIGHTS" not in summary["features"])]
+    absent = ["THREADS", "OFFSETS", "CHOICES", *(name for name in encodings if f"{name}_WEIGHTS" not in summary["features"])]
     if not _decodes(program, prepared, summary["tensors"]):
         absent.append("DECODING")
     if not any(isinstance(op, Quantize) and op.raw_dtype is not None for op in program.ops):

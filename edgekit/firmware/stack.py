@@ -21,6 +21,7 @@ START = "ek_start"
 CALLS_BY_POINTER = {
     r"->run\($": r"ek_({kernels})",
     r"->supports\($": r"ek_({kernels})_supports",
+    r"->pays\($": r"ek_({kernels})_pays",
     r"->scratch\($": r"ek_({kernels})_scratch",
     r"->check\($": r"ek_check_({operators})",
     r"->prepare\($": r"ek_prepare_({operators})",

@@ -18,7 +18,8 @@ HEADER_PATH = ROOT / "csrc" / "core" / "format.h"
 SPEC_PATH = ROOT / "docs" / "FORMAT.md"
 
 _STRUCTS = (
-    schema.HEADER, schema.TENSOR, schema.QUANT, schema.SPARSE_TILE, schema.SUBPROGRAM, schema.IO, schema.OP_HEADER,
+    schema.HEADER, schema.TENSOR, schema.QUANT, schema.SPARSE_TILE, schema.SUBPROGRAM, schema.IO, schema.CHOICE,
+    schema.OP_HEADER,
     *(s for s in schema.OP_PARAMS.values() if s.fields),
 )  # fmt: skip
 _ENUMS = (schema.Section, schema.Dtype, schema.Region, schema.Encoding, schema.Granularity,

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgekit.errors import FormatError, InputError
 from edgekit.files import read_file
-from edgekit.format import names, packing, schema
+from edgekit.format import choices, names, packing, schema
 from edgekit.format.rules import check_program, check_scale, check_scales
 from edgekit.format.schema import (
     Dtype,
@@ -114,6 +114,7 @@ class _Reader:
             self.at = offset
             program.ops.append(self._op(program, head, operands, self.op_names[number]))
         program.name = self.program_name
+        program.choices = choices.decode(self._bytes(Section.CHOICES), len(program.ops))
         check_program(program)
         self._check_redundant(program)
         self._check_lifetimes(program)
@@ -561,8 +562,8 @@ def _sections(data: bytes, header: np.ndarray) -> np.ndarray:
             if offset:
                 raise FormatError(f"header: section {section.name} is empty but has offset {offset}")
             continue
-        limit = len(data) if section in (Section.WEIGHTS, Section.STATE) else int(header["program_bytes"])
-        floor = int(header["program_bytes"]) if section in (Section.WEIGHTS, Section.STATE) else 0
+        limit = len(data) if section >= Section.WEIGHTS else int(header["program_bytes"])
+        floor = int(header["program_bytes"]) if section >= Section.WEIGHTS else 0
         if offset % schema.SECTION_ALIGN or offset < max(end, floor) or offset + size > limit:
             raise FormatError(f"header: section {section.name} at [{offset}, {offset + size}) is out of place")
         if any(data[end:offset]):

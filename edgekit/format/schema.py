@@ -42,6 +42,7 @@ MAX_PADDED_ELEMENTS = 2**30
 MAX_SOFTMAX_ENTRY = 2**24
 MAX_NORM_DEPTH = 2**16
 MAX_RECORDS = 65535
+KERNEL_NAME_BYTES = 32
 
 LIMITS = {
     "MAX_FILE_BYTES": "bytes of a file",
@@ -56,6 +57,7 @@ LIMITS = {
     "MAX_TILE_N": "rows of a tile of weights",
     "MAX_TILE_K": "columns of an INTERLEAVED tile",
     "MAX_GAP_BITS": "bits of a gap",
+    "KERNEL_NAME_BYTES": "bytes of a kernel's name",
     "PAIRED_SUM": "sum of the magnitudes of an odd channel's PAIRED weights; keeps its sums below 2^23",
 }
 """What the limits mean; csrc/core/format.h has them as EK_FORMAT_<name>."""
@@ -66,7 +68,7 @@ SCALE_MAX = 2.0**64
 
 
 class Section(IntEnum):
-    """Sections in file order. All but WEIGHTS and STATE are covered by the program checksum."""
+    """Sections in file order. WEIGHTS and those behind it are not covered by the program checksum."""
 
     TENSORS = 0
     DIMS = 1
@@ -80,6 +82,8 @@ class Section(IntEnum):
     DEBUG = 7
     WEIGHTS = 8
     STATE = 9
+    CHOICES = 10
+    """Which kernels measured faster than a runtime's own choice; it may ignore them."""
 
 
 SECTION_SLOTS = 12
@@ -377,6 +381,17 @@ IO = Struct(
         Field("uint16", "tensor", "index of its tensor, in region IO"),
         Field("uint8", "output", "0 input, 1 output"),
         Field("uint8", "reserved", "zero"),
+    ),
+)
+
+CHOICE = Struct(
+    "choice_record",
+    "A kernel that measured faster than another one on an operator. Names are ASCII, filled with zeros.",
+    (
+        Field("uint16", "op", "index of the operator"),
+        Field("uint16", "reserved", "zero"),
+        Field("uint8", "instead_of", "name of the kernel that the runtime would take by itself", KERNEL_NAME_BYTES),
+        Field("uint8", "kernel", "name of the kernel to take in its place", KERNEL_NAME_BYTES),
     ),
 )
 

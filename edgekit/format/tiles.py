@@ -88,5 +88,10 @@ class TileByLayer:
 
     kernels: Sequence[tuple[str, Tile]]
 
-    def __call__(self, layer: Layer) -> Tile:
-        return next(tile for name, tile in self.kernels if name not in SUPPORTS or SUPPORTS[name](layer))
+    def kernel(self, layer: Layer) -> str:
+        """The first kernel that computes a layer."""
+        return next(name for name, _ in self.kernels if name not in SUPPORTS or SUPPORTS[name](layer))
+
+    def of(self, kernel: str) -> Tile | None:
+        """The tile that a kernel wants; None for one that is not of them."""
+        return dict(self.kernels).get(kernel)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from edgekit.atomic import write_atomically
 from edgekit.errors import InputError
-from edgekit.format import names, packing, schema
+from edgekit.format import choices, names, packing, schema
 from edgekit.format.rules import check_program
 from edgekit.format.schema import Dtype, Encoding, Feature, Opcode, Section
 from edgekit.format.tiles import Layer, Tile, TileByLayer
@@ -146,6 +145,7 @@ class _Writer:
         sections[Section.DIMS] = np.array(self.dim_values, "<u4").tobytes()
         sections[Section.QUANTS] = b"".join(self.quants)
         sections[Section.WEIGHTS] = bytes(self.pool.data)
+        sections[Section.CHOICES] = choices.encode(self.program.choices)
         return self._assemble(sections)
 
     def _assemble(self, sections: dict[Section, bytes]) -> bytes:
@@ -164,17 +164,13 @@ class _Writer:
         if len(body) > schema.MAX_FILE_BYTES:
             raise InputError(f"{self.program.name}: {len(body)} bytes; a .ekm file holds 2^31 - 1")
 
-        program_bytes = int(header["program_bytes"])
         header["magic"] = np.frombuffer(schema.MAGIC, np.uint8)
         header["version_major"] = schema.VERSION_MAJOR
         header["version_minor"] = schema.VERSION_MINOR
         header["file_bytes"] = len(body)
         header["required_features"] = self.features
         header["arena_bytes"] = self.program.arena_bytes
-        header["weights_checksum"] = zlib.crc32(body[program_bytes:])
-        body[: header.nbytes] = header.tobytes()
-        header["program_checksum"] = zlib.crc32(body[:program_bytes])
-        body[: header.nbytes] = header.tobytes()
+        choices.seal(body, header)
         return bytes(body)
 
     # ---- Ports, tensors ------------------------------------------------------------------------
@@ -270,7 +266,9 @@ class _Writer:
         op = users[0]
         assert isinstance(op, Accumulate)
         x, y = (self.program.tensors[name] for name in (op.inputs[0], op.outputs[0]))
-        return tile(Layer.of(op, x.shape, weights.shape, y.shape))
+        kernel = tile.kernel(Layer.of(op, x.shape, weights.shape, y.shape))
+        chosen = (c.kernel for c in self.program.choices if self.program.ops[c.op] is op and c.instead_of == kernel)
+        return tile.of(next(chosen, kernel)) or tile.of(kernel)
 
     # ---- Operators -----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,19 @@ class Port:
 
 @dataclass(frozen=True)
 class OpTime:
-    """What one operator took: its index in the file, opcode, kernel and nanoseconds."""
+    """What one operator took.
+
+    Attributes:
+        op: index in the file.
+        kernel: `none` where it needs none.
+        chosen: the file asked for that kernel, in place of the runtime's own choice; None where that is not known.
+    """
 
     op: int
     opcode: Opcode
     kernel: str
     nanoseconds: int
+    chosen: bool | None = None
 
 
 class Runner(_native.Runner):
@@ -151,6 +158,14 @@ class Runner(_native.Runner):
         for name, other in others.items():
             if np.may_share_memory(array, other):
                 raise DataError(f"{what} shares memory with '{name}': no output may")
+
+
+def op_times(runner: Runner) -> list[OpTime]:
+    """Runs an observed runner once."""
+    return [
+        OpTime(op, Opcode(opcode), kernel, nanoseconds, chosen)
+        for op, opcode, kernel, chosen, nanoseconds in runner._profile()
+    ]
 
 
 class Model:
@@ -340,12 +355,9 @@ class Model:
             raise InputError(f"runs must be 1 or more, not {runs}")
         with self._fed(inputs, kernels, threads, repack=True) as runner:
             runner._profile()
-            rounds = [runner._profile() for _ in range(runs)]
-        medians = np.median([[row[3] for row in rows] for rows in rounds], axis=0)
-        return [
-            OpTime(op, Opcode(opcode), kernel, int(nanoseconds))
-            for (op, opcode, kernel, _), nanoseconds in zip(rounds[0], medians, strict=True)
-        ]
+            rounds = [op_times(runner) for _ in range(runs)]
+        medians = np.median([[row.nanoseconds for row in rows] for rows in rounds], axis=0)
+        return [replace(row, nanoseconds=int(median)) for row, median in zip(rounds[0], medians, strict=True)]
 
     def memory_needed(self, kernels: str = "auto", threads: int = 1) -> int:
         """Bytes that the runtime needs besides the file and the caller's buffers, without repacked weights."""

@@ -92,7 +92,8 @@ class Edit:
         parts[Section.OPS] = b"".join(op.bytes() for op in self.ops)
         body, table = bytearray(self.header.nbytes), np.zeros((schema.SECTION_SLOTS, 2), "<u4")
         for section in Section:
-            body += bytes(-len(body) % schema.SECTION_ALIGN)
+            if parts[section] or section <= Section.STATE:
+                body += bytes(-len(body) % schema.SECTION_ALIGN)
             if section == Section.WEIGHTS:
                 self.header["program_bytes"] = len(body)
             if parts[section]:

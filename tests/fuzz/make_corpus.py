@@ -180,6 +180,27 @@ def counter() -> bytes:
     return edit.file()
 
 
+def choices() -> p.Program:
+    """The network with choices that count for each kernel set of x86 and NEON, and some that never do."""
+    program = network()
+    number = {op.opcode: i for i, op in enumerate(program.ops)}
+    for opcode, kind, kernels in (
+        (O.CONV2D, "conv2d", ("avx512vnni", "avxvnni", "avx2", "sse41", "dotprod", "neon")),
+        (O.DENSE, "dense", ("avx512vnni", "avx2", "sse41")),
+        (O.ADD, "add", ("avx512vnni", "avx2", "sse41", "neon")),
+        (O.SOFTMAX, "softmax", ("avx512vbmi", "neon")),
+    ):
+        to = "conv2d_scalar" if kind == "dense" else f"{kind}_scalar"
+        program.choices += [p.Choice(number[opcode], f"{kind}_{name}", to) for name in kernels]
+    program.choices += [
+        p.Choice(number[O.CONV2D], "conv2d_scalar", "conv2d_of_tomorrow"),
+        p.Choice(number[O.CONV2D], "conv2d_of_tomorrow", "conv2d_scalar"),
+        p.Choice(number[O.DENSE], "conv2d_scalar", "add_scalar"),
+        p.Choice(number[O.ADD], "add_scalar", "add_avx2"),
+    ]
+    return program
+
+
 def valid() -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file that must load."""
     yield "network", _file(network())
@@ -194,6 +215,7 @@ def valid() -> Iterator[tuple[str, bytes]]:
     yield "channel_tiles_paired", _file(channel_tiles(), PAIRED)
     yield "deep_paired", _file(deep(), PAIRED)
     yield "counter", counter()
+    yield "choices", _file(choices())
     for name, make in OPERATORS.items():
         yield name, _file(make(Random(11)))
     for name in ("conv2d", "dense"):
@@ -452,6 +474,29 @@ def _(edit: Edit) -> None:
     out = op.tensors[-1]
     edit.tensors[out]["dims"] = len(edit.dims) - 4
     edit.tensors[out]["bytes"] = int(np.prod(size))
+
+
+def _choice(edit: Edit, index: int) -> np.ndarray:
+    """A record in CHOICES."""
+    return np.frombuffer(edit.sections[Section.CHOICES], schema.CHOICE.dtype)[index]
+
+
+_set("OPERATOR", "choice_of_no_operator", "choices", lambda e: (_choice(e, -1), "op", len(e.ops)))
+_set("OPERATOR", "choice_reserved", "choices", lambda e: (_choice(e, 0), "reserved", 1))
+_set("OPERATOR", "choice_out_of_order", "choices", lambda e: (_choice(e, 0), "op", len(e.ops) - 1))
+_set("OPERATOR", "choice_names_out_of_order", "choices", lambda e: (_choice(e, 0)["instead_of"], 0, ord("d")))
+
+
+@refused("OPERATOR", "choice_twice", "choices")
+def _(edit: Edit) -> None:
+    records = edit.sections[Section.CHOICES]
+    size = schema.CHOICE.dtype.itemsize
+    edit.sections[Section.CHOICES] = records[:size] + records
+
+
+@refused("HEADER", "choice_half", "choices")
+def _(edit: Edit) -> None:
+    del edit.sections[Section.CHOICES][-4:]
 
 
 @refused("LIFETIME", "never_written")

@@ -15,7 +15,7 @@
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
-#define SECTIONS 10
+#define SECTIONS 11
 #define MAX_BYTES (1u << 17)
 
 /* ---- A file in parts ------------------------------------------------------------------------- */
@@ -447,6 +447,39 @@ static void change_name(model *m, fuzz_random *r)
         memcpy(s->data + at, text, length);
 }
 
+/* A record that wants a kernel in place of another of its kind, which the runtime may well take by
+ * itself; at its place in CHOICES, so that the section stays in order. */
+static void add_choice(model *m, fuzz_random *r)
+{
+    size_t kernels;
+    const ek_kernel *list = ek_kernel_list(&kernels);
+    const ek_kernel *from = &list[fuzz_below(r, (uint32_t)kernels)], *to;
+    do
+        to = &list[fuzz_below(r, (uint32_t)kernels)];
+    while (to->kind != from->kind);
+    op o;
+    if (!pick_op(m, r, &o))
+        return;
+    ek_choice_record record = {.op = (uint16_t)o.index};
+    memcpy(record.instead_of, from->name, strlen(from->name));
+    memcpy(record.kernel, to->name, strlen(to->name));
+    part *s = &m->p->section[EK_SECTION_CHOICES];
+    s->data = realloc(s->data, s->size + sizeof record + 8);
+    uint32_t at = 0;
+    for (; at + sizeof record <= s->size; at += (uint32_t)sizeof record) {
+        const ek_choice_record *other = (const void *)(s->data + at);
+        const int names = memcmp(other->instead_of, record.instead_of, sizeof record.instead_of);
+        if (other->op == record.op && names == 0)
+            return;
+        if (other->op > record.op || (other->op == record.op && names > 0))
+            break;
+    }
+    memmove(s->data + at + sizeof record, s->data + at, s->size - at);
+    memcpy(s->data + at, &record, sizeof record);
+    s->size += (uint32_t)sizeof record;
+    memset(s->data + s->size, 0, 8);
+}
+
 /* Mostly inside one tensor, of SPARSE ones mostly the values; else anywhere, tables included. */
 static void change_weights(model *m, fuzz_random *r)
 {
@@ -636,7 +669,7 @@ static void change_any_record(model *m, fuzz_random *r)
     } tables[] = {
         {EK_SECTION_TENSORS, sizeof(ek_tensor_record)}, {EK_SECTION_QUANTS, sizeof(ek_quant_record)},
         {EK_SECTION_IOS, sizeof(ek_io_record)},         {EK_SECTION_DIMS, sizeof(uint32_t)},
-        {EK_SECTION_OPS, 4},
+        {EK_SECTION_OPS, 4},                            {EK_SECTION_CHOICES, sizeof(ek_choice_record)},
     };
     const uint32_t i = fuzz_below(r, sizeof tables / sizeof tables[0]);
     part *s = &m->p->section[tables[i].section];
@@ -1087,7 +1120,13 @@ static void mutate_parts(parts *p, fuzz_random *r)
     case 11: case 12: change_edge(&m, r); break;
     case 13: change_region(&m, r); break;
     case 14: swap_ops(&m, r); break;
-    case 15: fuzz_below(r, 2) ? add_axis_quant(&m, r) : change_name(&m, r); break;
+    case 15:
+        switch (fuzz_below(r, 4)) {
+        case 0: add_axis_quant(&m, r); break;
+        case 1: change_name(&m, r); break;
+        default: add_choice(&m, r);
+        }
+        break;
     default:
         switch (fuzz_below(r, 4)) {
         case 0: change_section(p, r); break;

@@ -84,7 +84,8 @@ EK_API const char *ek_status_string(ek_status status);
 /* ---- Kernel sets -------------------------------------------------------------------------- */
 
 /* A word with one bit per kernel set: those that may be used. For each operator the best one of
- * them that supports it is taken. EK_KERNELS_SCALAR is always part of it. */
+ * them that supports it is taken, or one of them that the file says was measured to be faster.
+ * EK_KERNELS_SCALAR is always part of it. */
 typedef uint32_t ek_kernels;
 #define EK_KERNELS_SCALAR       0x00000001u
 #define EK_KERNELS_SSE41        0x00000002u
@@ -182,7 +183,8 @@ typedef struct ek_op_event {
     uint32_t tensor;       /* index of the first output in the file */
     uint8_t opcode;
     uint8_t done;
-    uint16_t reserved;
+    uint8_t chosen;        /* 1: the kernel is the file's choice, not the runtime's own */
+    uint8_t reserved;
     const char *kernel;    /* e.g. "conv2d_avx2" */
     const void *data;
     size_t bytes;

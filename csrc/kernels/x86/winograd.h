@@ -1007,7 +1007,12 @@ static int winograd_pays(const ek_conv_params *p)
 
 int VECTOR_NAME_WITH(ek_winograd, supports)(const void *params)
 {
-    return winograd_fits(params) && winograd_pays(params);
+    return winograd_fits(params);
+}
+
+int VECTOR_NAME_WITH(ek_winograd, pays)(const void *params)
+{
+    return winograd_pays(params);
 }
 
 size_t VECTOR_NAME_WITH(ek_winograd, scratch)(const void *params)
