@@ -20,7 +20,8 @@ from edgekit.cli.output import print_error
 from edgekit.errors import CheckError, EdgekitError
 
 COMMANDS = (
-    "convert", "prune", "run", "verify", "eval", "compare", "bench", "inspect", "export", "build", "firmware", "targets",
+    "convert", "prune", "run", "verify", "eval", "compare", "bench", "tune", "inspect", "export", "build", "firmware",
+    "targets",
 )  # fmt: skip
 
 USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[2]

@@ -48,6 +48,9 @@ def command(
         Path | None, typer.Option("--data", metavar="DATA", help="With --prune or --sparsity: accuracy before and after.")
     ] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out the debug names.")] = False,
+    tuned: Annotated[
+        Path | None, typer.Option("--tuned", metavar="TABLE.json", help="Choose kernels by a table of `edgekit tune`.")
+    ] = None,
     samples: options.Samples = None,
     json: options.Json = False,
 ) -> None:
@@ -75,6 +78,7 @@ def command(
             sparsity=sparsity,
             data=data,
             strip=strip,
+            tuned=tuned,
             samples=samples,
             progress=progress,
         )

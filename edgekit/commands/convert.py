@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from edgekit.data import DataSource, Preprocessing
     from edgekit.format.writer import Packing
+    from edgekit.program import Program
+    from edgekit.tuning import Table
 
 IO = ("float", "int8")
 LAYOUTS = ("nchw", "nhwc")
@@ -77,6 +79,7 @@ def convert(
     sparsity: float | None = None,
     data: DataSource | None = None,
     strip: bool = False,
+    tuned: str | os.PathLike[str] | None = None,
     samples: int | None = None,
     progress: Progress | None = None,
 ) -> Converted:
@@ -101,6 +104,8 @@ def convert(
         sparsity: first set this share of the weights to zero; zeros are not stored.
         data: labelled data; with `prune` or `sparsity`, accuracy before and after.
         strip: leave out the debug names.
+        tuned: a table of `edgekit tune`. The file then says which kernels were measured to be faster than a runtime's own
+            choice; layers that are not in the table keep that. The bits do not change.
         samples: use at most this many calibration samples.
         progress: called as work goes on.
 
@@ -112,7 +117,7 @@ def convert(
         raise InputError(f"{source}: not a file; give the path of an .onnx file")
     destination = source.with_suffix(".ekm") if output is None else Path(output)
     _check_options(bits, io, io_layout, destination)
-    check_destination(destination, source, calibration, data)
+    check_destination(destination, source, calibration, data, tuned)
     if data is not None and prune is None and sparsity is None:
         raise InputError("--data: compares accuracy before and after --prune or --sparsity; give one of them too")
 
@@ -131,6 +136,7 @@ def convert(
     shapes = parse_shapes(input_shapes)
     options: dict[str, Any] = {
         "method": method, "target": target, "samples": samples, "strip": strip,
+        "tuned": None if tuned is None else _table(Path(tuned)),
         "io": io, "io_layout": "nhwc" if io_layout == "nhwc" else "onnx",
     }  # fmt: skip
     if prune is None and sparsity is None:
@@ -150,9 +156,15 @@ def convert_preprocessed(
     *,
     target: str | None = None,
     strip: bool = False,
+    tuned: tuple[Path, Table] | None = None,
     **options: Any,
 ) -> Converted:
-    """The pipeline itself; `options` are those of `quantize_model`."""
+    """The pipeline itself.
+
+    Args:
+        tuned: a table and its name.
+        options: those of `quantize_model`.
+    """
     from edgekit import importer
     from edgekit.blas import one_thread
     from edgekit.format import writer
@@ -178,6 +190,8 @@ def convert_preprocessed(
         )
     give_back()
     plan(program)
+    if tuned is not None:
+        warnings += _choose(program, *tuned)
     written = writer.write(program, destination, strip_debug=strip, packing=packing)
     summary = summarize(written)
     return Converted(
@@ -271,6 +285,31 @@ def _numbers(value: str | float | Sequence[float] | None) -> str | None:
         return ",".join(repr(float(v)) for v in values)
     except (TypeError, ValueError):
         raise InputError(f"input mean or std {value!r}: give a number, or one per channel") from None
+
+
+def _table(path: Path) -> tuple[Path, Table]:
+    from edgekit.tuning import Table
+
+    return path, Table.read(path)
+
+
+def _choose(program: Program, path: Path, table: Table) -> list[str]:
+    """Writes the choices of a table into a program; returns what the user should know.
+
+    Raises:
+        InputError: the table is of other networks.
+    """
+    from edgekit.program import Accumulate
+
+    missing = table.missing(program)
+    if len(missing) == len(program.ops):
+        raise InputError(f"--tuned {path}: has none of the layers of this model; run `edgekit tune` on it")
+    program.choices = table.choices(program)
+    # Some operators have no kernel, and so are in no table.
+    lacking = [op for op in missing if isinstance(op, Accumulate)]
+    if not lacking:
+        return []
+    return [f"{path}: has no measure of {len(lacking)} layers, the first '{lacking[0].name}'; they keep the default kernels"]
 
 
 def _packing(target: str | None) -> Packing:
