@@ -49,7 +49,7 @@ def test_tune(edgekit, converted: Path, tmp_path: Path) -> None:
     assert [layer["layer"] for layer in result["layers"]] == [layer.layer for layer in table.layers]
     assert sum(layer["count"] for layer in result["layers"]) == len(program.ops) - len(table.missing(program))
     assert all(layer["default"] in layer["us"] and layer["tuned"] in layer["us"] for layer in result["layers"])
-    assert 0 < result["default_us"]
+    assert result["default_us"] > 0
     assert (result["tuned_us"] is None) == all(layer["default"] == layer["tuned"] for layer in result["layers"])
     assert result["kept"] == (result["ratio"] < 1)
     tuned = read(tmp_path / "tuned.ekm")

@@ -16,7 +16,17 @@ from edgekit.kernel_sets import listed_kernels
 from edgekit.plan import plan
 from edgekit.program import Accumulate, Add, Program
 from edgekit.runtime.model import OpTime
-from edgekit.tuning.measure import CLOSE, FAR, GAIN, ROUNDS, Group, candidates, layer_of, measure, measure_layers
+from edgekit.tuning.measure import (
+    CLOSE,
+    FAR,
+    GAIN,
+    ROUNDS,
+    Group,
+    candidates,
+    layer_of,
+    measure,
+    measure_layers,
+)
 from edgekit.tuning.table import layer_name
 from tests import random_programs as programs
 
@@ -130,7 +140,7 @@ def test_choices_of_the_file_do_not_count() -> None:
 def test_far_slower_kernels_are_tried_once() -> None:
     """Screening opens each candidate; measuring those that come close."""
     machine = Pretended({**COSTS, "conv2d_sse41": 1000 * FAR + 1, "conv2d_scalar": 1000 * CLOSE - 1})
-    layers = dict((layer.layer, layer) for layer, _ in measure_layers(machine, write(program()), 1e-6, no_progress))
+    layers = {layer.layer: layer for layer, _ in measure_layers(machine, write(program()), 1e-6, no_progress)}
     conv = next(layer for name, layer in layers.items() if name.startswith("conv2d"))
     assert set(conv.us) == {"conv2d_avx2", "conv2d_scalar"}
     assert sum("conv2d_sse41" in names for names in machine.opened) == 1
