@@ -26,8 +26,11 @@
 typedef struct layer {
     const char *name;
     ek_kernel_kind kind;
-    int32_t size_h, size_w, in_c, kernel_h, kernel_w, stride, out_c, pad; /* pad: all round */
+    int32_t size_h, size_w, in_c, kernel_h, kernel_w, stride, out_c;
+    int32_t pad; /* all round; SAME: as much as makes size / stride outputs, rounded up */
 } layer;
+
+#define SAME -1
 
 #define CONV EK_KIND_CONV2D
 #define DW EK_KIND_DEPTHWISE
@@ -37,7 +40,7 @@ static const layer layers[] = {
     {"resnet8 3x3 32-32", CONV, 16, 16, 32, 3, 3, 1, 32, 1},
     {"resnet8 3x3 64-64", CONV, 8, 8, 64, 3, 3, 1, 64, 1},
     {"resnet8 1x1/2 32-64", CONV, 16, 16, 32, 1, 1, 2, 64, 0},
-    {"dscnn 10x4/2 first", CONV, 49, 10, 1, 10, 4, 2, 64, 4},
+    {"dscnn 10x4/2 first", CONV, 49, 10, 1, 10, 4, 2, 64, SAME},
     {"dscnn 1x1 64-64", CONV, 25, 5, 64, 1, 1, 1, 64, 0},
     {"mobilenet 3x3/2 first", CONV, 96, 96, 3, 3, 3, 2, 8, 1},
     {"mobilenet 1x1 8-16", CONV, 48, 48, 8, 1, 1, 1, 16, 0},
@@ -47,6 +50,8 @@ static const layer layers[] = {
     {"mobilenet 1x1 128-128", CONV, 6, 6, 128, 1, 1, 1, 128, 0},
     {"mobilenet 1x1 256-256", CONV, 3, 3, 256, 1, 1, 1, 256, 0},
     {"resnet50 7x7/2 first", CONV, 224, 224, 3, 7, 7, 2, 64, 3},
+    {"mobilenetv2 3x3/2 first", CONV, 224, 224, 3, 3, 3, 2, 32, 1},
+    {"squeezenet 3x3/2 first", CONV, 224, 224, 3, 3, 3, 2, 64, 0},
     {"resnet50 3x3 64-64", CONV, 56, 56, 64, 3, 3, 1, 64, 1},
     {"resnet50 3x3 128-128", CONV, 28, 28, 128, 3, 3, 1, 128, 1},
     {"resnet50 3x3 256-256", CONV, 14, 14, 256, 3, 3, 1, 256, 1},
@@ -122,12 +127,28 @@ static double best_seconds(const ek_kernel *kernel, const void *p, const void *c
     return best;
 }
 
+/* Of one dimension. */
+static int32_t outputs(int32_t size, int32_t kernel, const layer *l)
+{
+    if (l->pad == SAME)
+        return (size + l->stride - 1) / l->stride;
+    return (size + 2 * l->pad - kernel) / l->stride + 1;
+}
+
+/* Padding in front of one dimension. */
+static int32_t before(int32_t size, int32_t kernel, const layer *l)
+{
+    if (l->pad != SAME)
+        return l->pad;
+    const int32_t padding = (outputs(size, kernel, l) - 1) * l->stride + kernel - size;
+    return padding > 0 ? padding / 2 : 0;
+}
+
 static void bench(const ek_kernel *kernel, const layer *l)
 {
     ek_conv_params p = {0};
     p.in = image(l->size_h, l->size_w, l->in_c);
-    p.out = image((l->size_h + 2 * l->pad - l->kernel_h) / l->stride + 1,
-                  (l->size_w + 2 * l->pad - l->kernel_w) / l->stride + 1, l->out_c);
+    p.out = image(outputs(l->size_h, l->kernel_h, l), outputs(l->size_w, l->kernel_w, l), l->out_c);
     if (l->kind == CONV && l->kernel_h == 1 && l->kernel_w == 1 && l->stride == 1) {
         /* as ek_create does */
         p.in = image(1, l->size_h * l->size_w, l->in_c);
@@ -135,7 +156,7 @@ static void bench(const ek_kernel *kernel, const layer *l)
     }
     p.kernel_h = l->kernel_h, p.kernel_w = l->kernel_w;
     p.stride_h = p.stride_w = l->stride, p.dilation_h = p.dilation_w = 1;
-    p.pad_top = p.pad_left = l->pad;
+    p.pad_top = before(l->size_h, l->kernel_h, l), p.pad_left = before(l->size_w, l->kernel_w, l);
     p.groups = l->kind == DW ? l->in_c : 1;
     p.clamp = (ek_clamp){3, -128, 127};
     p.weights.tile_n = kernel->tile_n, p.weights.tile_k = kernel->tile_k;

@@ -232,6 +232,19 @@ def conv2d_3x3(rng: Rng, directed: bool) -> Case:
     return result
 
 
+def conv2d_first(rng: Rng, directed: bool) -> Case:
+    """Convolution of one to four channels without dilation, as first layers are; one in ten is large or wide."""
+    c, o = int(pick(rng, 1, 2, 3, 3, 3, 4)), int(pick(rng, *EDGES, 8, 16, 32, 64, int(rng.integers(1, 200))))
+    large = rng.random() < 0.1
+    while (g := window(rng, (20_000 if large else 2000) // min(o, 40)))["dilation_h"] * g["dilation_w"] != 1:
+        pass
+    if large and rng.random() < 0.5:  # a few rows, wider than what is computed together
+        wide = int(rng.integers(300, 4000))
+        g |= {"h": g["kernel_h"], "out_h": 1 + (g["pad_top"] + g["pad_bottom"]) // g["stride_h"]}
+        g |= {"out_w": wide, "w": (wide - 1) * g["stride_w"] + g["kernel_w"] - g["pad_left"]}
+    return convolution(rng, directed, g, 1, c, o)
+
+
 def conv2d(rng: Rng, directed: bool) -> Case:
     """Convolution; one in five is a dense layer, one in six a plain 3x3 of whole tiles, one in six has groups."""
     plain = rng.random() < 1 / 6
@@ -801,6 +814,7 @@ GENERATORS: dict[str, Callable[[Rng, bool], Case]] = {
 
 LAYERS: dict[str, Callable[[Rng, bool], Case]] = {
     **dict.fromkeys(("winograd_avx512vnni", "winograd_avx2", "winograd_sse41"), conv2d_3x3),
+    "conv2d_first_avx512vnni": conv2d_first,
     **dict.fromkeys(("depthwise_avx512vnni", "depthwise_avx2", "depthwise_sse41"), depthwise_sparse),
     **dict.fromkeys(("dense_avx512vnni", "dense_avx2", "dense_sse41"), dense_row),
 }

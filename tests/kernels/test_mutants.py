@@ -234,11 +234,12 @@ SOFTMAX512 = ("softmax_avx512vbmi",)
 NORM512 = ("layer_norm_avx512vnni",)
 TOP_REQUANTIZE = "return ek_round_top(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier), r);"
 CONV512 = ("conv2d_avx512vnni",)
+FIRST512 = ("conv2d_first_avx512vnni",)
 DENSE512 = ("dense_avx512vnni",)
 DEPTHWISE512 = ("depthwise_avx512vnni",)
 VNNI512 = (*CONV512, *DEPTHWISE512)
 TOP512 = (*VNNI512, "mul_avx512vnni", "layer_norm_avx512vnni")
-PACKED512 = (*TOP512, "add_avx512vnni")
+PACKED512 = (*TOP512, *FIRST512, "add_avx512vnni")
 ROUND512 = "return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, r->lo), r->hi));"
 ROUNDED512 = tuple(f"{stem}_avx512vnni" for stem in ("prelu", "average_pool", "quantize"))
 AVX512VNNI = [
@@ -305,7 +306,7 @@ AVX512VNNI = [
     Mutant("half away from zero", "x86/requant_avx512vnni.h", "return _mm512_cvtps_epi32(v);",
            """const __m512 sign = _mm512_and_ps(v, _mm512_set1_ps(-0.0f));
            return _mm512_cvttps_epi32(_mm512_add_ps(v, _mm512_or_ps(sign, _mm512_set1_ps(0.5f))));""",
-           (*CONV512, *DEPTHWISE512, "add_avx512vnni")),
+           (*CONV512, *FIRST512, *DEPTHWISE512, "add_avx512vnni")),
     Mutant("large multipliers as small ones", "x86/conv2d_avx512vnni.c", "    if (has_large_multipliers(tile))", "    if (0)", CONV512),
     Mutant("output pixels with gaps as one run", "x86/conv2d_avx512vnni.c", "step == tiles * TILE_N && ", "", CONV512),
     Mutant("activations as they are", "x86/dense_avx512vnni.c", "_mm512_xor_si512(broadcast4((const uint8_t *)x), _mm512_set1_epi8(-128))",
@@ -315,7 +316,8 @@ AVX512VNNI = [
     Mutant("a chain left out", "x86/dense_avx512vnni.c", "_mm512_add_epi32(acc[2], acc[3])", "acc[2]", DENSE512),
     Mutant("channels in front of the range", "x86/dense_avx512vnni.c", "n >= range->ch && ", "", DENSE512),
     Mutant("channels behind the range", "x86/dense_avx512vnni.c", "low_bits(ek_max(end - i * 64, 0))", "low_bits(64)", DENSE512),
-    Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)", VNNI512),
+    Mutant("beyond int32", "x86/requant_avx512vnni.h", "_mm512_min_epi32(_mm512_castps_si512(v), r->top)", "_mm512_castps_si512(v)",
+           (*VNNI512, *FIRST512)),
     Mutant("no upper clamp", "x86/requant_avx512vnni.h", "_mm512_min_epi8(_mm512_max_epi8(all, r->lowest), r->highest)",
            "_mm512_max_epi8(all, r->lowest)", PACKED512),
     Mutant("no lower clamp", "x86/requant_avx512vnni.h", "_mm512_max_epi8(all, r->lowest)", "all", PACKED512),
@@ -323,8 +325,8 @@ AVX512VNNI = [
     Mutant("upper clamp alone does not count", "x86/requant_avx512vnni.h", " || clamp->hi < 127", "", PACKED512),
     Mutant("large sums as small ones", "x86/add_avx512vnni.c", "v->small ?", "1 ?", ("add_avx512vnni",)),
     Mutant("zero point wraps", "x86/requant_avx512vnni.h", "_mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero)",
-           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", (*VNNI512, "mul_avx512vnni")),
-    Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", VNNI512),
+           "_mm512_add_epi16(_mm512_packs_epi32(a, b), r->zero)", (*VNNI512, *FIRST512, "mul_avx512vnni")),
+    Mutant("saturating sums", "x86/vnni_avx512.h", "vpdpbusd %2", "vpdpbusds %2", (*VNNI512, *FIRST512)),
     Mutant("another offset", "x86/vnni_avx512.h", "flip = _mm512_set1_epi8(-128)", "flip = _mm512_set1_epi8(-127)", CONV512),
     Mutant("padding of zero", "x86/vnni_avx512.h", "value + 128, (size_t)count", "128 + (value & 0), (size_t)count", CONV512),
     Mutant("dropped tail of a copy", "x86/vnni_avx512.h", "    if (i < count) {", "    if (i + 1 < count) {", CONV512),
@@ -340,6 +342,32 @@ AVX512VNNI = [
     Mutant("band of whole rows beyond the input", "x86/conv2d_vnni.h", "h >= 0 && h + count <= p->in.h;", "h >= 0;", CONV512),
     Mutant("rows with gaps as one", "x86/conv2d_vnni.h", "p->in.h_stride == columns * s->in_channels)", "1)", CONV512),
     Mutant("output rows with gaps as one", "x86/conv2d_vnni.h", "\n        && windows.out_next == band->cols * tile->out_step)", ")", CONV512),
+    Mutant("another offset", "x86/conv2d_first_avx512vnni.c", "_mm512_set1_epi8(-128), outside", "_mm512_set1_epi8(-127), outside", FIRST512),
+    Mutant("padding of zero", "x86/conv2d_first_avx512vnni.c", "_mm512_set1_epi8((char)p->x_zero)", "_mm512_setzero_si512()", FIRST512),
+    Mutant("read behind a row", "x86/conv2d_first_avx512vnni.c", "_mm512_mask_loadu_epi8(outside, inside, from)", "load64(from)", FIRST512),
+    Mutant("read in front of a row", "x86/conv2d_first_avx512vnni.c", "before = at < 0 ? (int32_t)-at : 0", "before = 0", FIRST512),
+    Mutant("rows above the input", "x86/conv2d_first_avx512vnni.c", "i < rows->first; i++", "i < 0; i++", FIRST512),
+    Mutant("second step as the first one", "x86/conv2d_first_avx512vnni.c", "_mm512_set1_epi32(1))", "_mm512_set1_epi32(0))", FIRST512),
+    Mutant("second step of words as the first one", "x86/conv2d_first_avx512vnni.c", "i / 16 * 2 + i % 2", "i % 2", FIRST512),
+    Mutant("first windows first", "x86/conv2d_first_avx512vnni.c", "int32_t i = (s->pitch - 1) / windows * windows; i >= 0; i -= windows",
+           "int32_t i = 0; i < s->pitch; i += windows", FIRST512),
+    Mutant("loose bytes where they are", "x86/conv2d_first_avx512vnni.c", "(loose->place - here) * 8 & 31", "0", FIRST512),
+    Mutant("loose bytes of another window", "x86/conv2d_first_avx512vnni.c", "s->plane_bytes + s->further * TILE_K;", "s->plane_bytes;", FIRST512),
+    Mutant("loose bytes another way", "x86/conv2d_first_avx512vnni.c", "at - s->further * s->step;", "at - s->further * TILE_K;", FIRST512),
+    Mutant("bytes behind a run", "x86/conv2d_first_avx512vnni.c", "at < s->run ? kh * s->run + at : -1", "kh * s->run + at", FIRST512),
+    Mutant("rows of one phase", "x86/conv2d_first_avx512vnni.c", "if (++phase == p->stride_h)", "if (++phase == 1)", FIRST512),
+    Mutant("weights turned the other way", "x86/conv2d_first_avx512vnni.c", "(i - depth[i]) % TILE_K", "(depth[i] - i) % TILE_K", FIRST512),
+    Mutant("one window's weights", "x86/conv2d_first_avx512vnni.c", "tile->form == EIGHT ? twice(w) : w", "w", FIRST512),
+    Mutant("one window's starts", "x86/conv2d_first_avx512vnni.c", "_mm512_storeu_si512(tile->start, twice(load64(tile->start)));", "", FIRST512),
+    Mutant("first tile twice", "x86/conv2d_first_avx512vnni.c", "load64(weights + (tiles - 1) * tile_bytes)", "load64(weights)", FIRST512),
+    Mutant("windows side by side", "x86/conv2d_first_avx512vnni.c", "_mm512_shuffle_epi8(v, apart)", "v", FIRST512),
+    Mutant("output pixels with gaps as one run", "x86/conv2d_first_avx512vnni.c", "step == width && ", "", FIRST512),
+    Mutant("store of whole vectors", "x86/conv2d_first_avx512vnni.c", " && tile->stored == low_bits(width)", "", FIRST512),
+    Mutant("channels in front of the range", "x86/conv2d_first_avx512vnni.c", "~low_bits(ek_max(range->ch - channel, 0))", "~low_bits(0)", FIRST512),
+    Mutant("large multipliers as small ones", "x86/conv2d_first_avx512vnni.c", ">= 1.0f", "> 1e30f", FIRST512),
+    Mutant("last block behind the row", "x86/conv2d_first_avx512vnni.c", "ek_min(col, w->cols - b->windows)", "col", FIRST512),
+    Mutant("output rows with gaps as one", "x86/conv2d_first_avx512vnni.c", " && w.out_next == w.cols * w.out_step", "", FIRST512),
+    Mutant("rows of planes with gaps as one", "x86/conv2d_first_avx512vnni.c", "w.x_next == (ptrdiff_t)w.cols * TILE_K && ", "", FIRST512),
     Mutant("offset not made up for", "x86/depthwise_avx512vnni.c", "_mm512_slli_epi32(sum[q], 7)", "_mm512_slli_epi32(sum[q], 6)",
            DEPTHWISE512),
     Mutant("padding of zero", "x86/depthwise_avx512vnni.c", "outside = _mm512_set1_epi8((char)(p->x_zero + 128))",
