@@ -74,8 +74,8 @@ def _row(layer: TunedLayer) -> tuple[str, int, str, str, str | None, float | Non
 def _result(tuned: Tuned) -> str:
     """What there is to gain, in words."""
     if tuned.tuned_us is None:
-        return f"nothing to gain: the default kernels are the fastest or tie; {tuned.default_us:,.2f} us"
-    measured = f"{tuned.default_us:,.2f} us by default, {tuned.tuned_us:,.2f} us tuned"
+        return f"nothing to gain: the default kernels are the fastest or tie; best run {tuned.default_us:,.2f} us"
+    measured = f"best runs {tuned.default_us:,.2f} us by default, {tuned.tuned_us:,.2f} us tuned"
     if not tuned.kept:
         return f"nothing to gain: the whole model was no faster, so no choice is kept; {measured}"
     return f"{measured}, {1 - tuned.ratio:.1%} less; the layers' sum: {tuned.gain_us:,.2f} us less"

@@ -48,9 +48,9 @@ class Tuned:
         table: the file; `applied` the model with the choices, if it was asked for.
         layers: in the order of the program.
         gain_us: what the layers gain together; an estimate of what the model does.
-        default_us, tuned_us: a whole run without and with the choices, side by side; `tuned_us` is None where no layer
+        default_us, tuned_us: the best whole run without and with the choices, interleaved; `tuned_us` is None where no layer
             gains.
-        ratio: how long a run with them takes, as a share of one without: the median of the rounds.
+        ratio: the second as a share of the first; 1 where no layer gains.
         kept: the choices are in the table. They are not where the whole model was no faster for them.
     """
 
@@ -150,8 +150,8 @@ def tune_on(
         kernels=list(sets),
         layers=shown,
         gain_us=sum(layer.gain_us for layer in shown),
-        default_us=found.default.median_us,
-        tuned_us=None if found.tuned is None else found.tuned.median_us,
+        default_us=found.default.min_us,
+        tuned_us=None if found.tuned is None else found.tuned.min_us,
         ratio=found.ratio,
         kept=found.gains,
     )

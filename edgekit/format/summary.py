@@ -24,6 +24,8 @@ def summarize(data: bytes) -> dict[str, Any]:
     `weight_bytes` counts weight tensors as stored, with the indexes of sparse ones; `constant_bytes` the
     whole WEIGHTS section, in which start values, multipliers and tables stand beside them.
 
+    `choices` of an operator: kernel -> the one that the file wants in its place.
+
     Raises:
         FormatError: the file is damaged or cannot be read by this version.
     """
@@ -46,7 +48,8 @@ def summarize(data: bytes) -> dict[str, Any]:
         "inputs": [_port(program, name) for name in program.inputs],
         "outputs": [_port(program, name) for name in program.outputs],
         "ops": [
-            _op(program, op, live, stored) for op, live in zip(program.ops, timeline(program), strict=True)
+            {**_op(program, op, live, stored), "choices": {c.instead_of: c.kernel for c in program.choices if c.op == number}}
+            for number, (op, live) in enumerate(zip(program.ops, timeline(program), strict=True))
         ],
         "tensors": list(stored.values()),
     }
