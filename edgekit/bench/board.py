@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgekit.format.reader import read
 from edgekit.program import Program
 from edgekit.remote import Board
 from edgekit.runtime.model import Model, OpTime
-from edgekit.serving import Client, Prepared, Show
+from edgekit.serving import Client, Prepared, Reply, Show
 from edgekit.verify.backends.base import Sample
 
 _PROFILE_RUNS = 50
@@ -97,11 +97,16 @@ def _measure(client: Client, instance: Prepared, seconds: float, progress: Progr
 
 def _profile(client: Client, instance: Prepared, program: Program, sample: Sample) -> list[OpTime]:
     """The median time of each operator."""
-    replies = [client.run(instance, sample, Show.TIMES).tensors for _ in range(_PROFILE_RUNS)]
+    runs = [op_times(instance, program, client.run(instance, sample, Show.TIMES)) for _ in range(_PROFILE_RUNS)]
+    medians = np.median([[row.nanoseconds for row in rows] for rows in runs], axis=0)
+    return [replace(row, nanoseconds=int(median)) for row, median in zip(runs[0], medians, strict=True)]
+
+
+def op_times(instance: Prepared, program: Program, reply: Reply) -> list[OpTime]:
+    """The operators of a run that shows times."""
     index = {name: i for i, name in enumerate(program.tensors)}
     kernels = dict(zip(instance.ops, instance.kernels, strict=True))
-    rows = []
-    for number, op in enumerate(program.ops):
-        times = [int.from_bytes(reply[index[op.outputs[0]]], "little") for reply in replies]
-        rows.append(OpTime(number, op.opcode, kernels.get(number) or "none", int(np.median(times))))
-    return rows
+    return [
+        OpTime(number, op.opcode, kernels.get(number) or "none", int.from_bytes(reply.tensors[index[op.outputs[0]]], "little"))
+        for number, op in enumerate(program.ops)
+    ]

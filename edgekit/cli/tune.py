@@ -33,9 +33,10 @@ def command(
         float, typer.Option("--seconds", min=0.01, max=3600, help="Measuring time for each variant of the model.")
     ] = 1.0,
     input_shape: options.InputShape = None,
+    on: options.On = None,
     json: options.Json = False,
 ) -> None:
-    """Measures which kernel is the fastest for each layer on this machine, for `convert --tuned`.
+    """Measures which kernel is the fastest for each layer on this machine or a board, for `convert --tuned`.
 
     One thread, kernels interleaved. Results are the same bits with any choice.
     """
@@ -43,7 +44,7 @@ def command(
 
     with working() as progress:
         tuned = tune(
-            model, output, kernels=kernels, seconds=seconds, apply=apply, input_shapes=input_shape, progress=progress
+            model, output, kernels=kernels, seconds=seconds, apply=apply, input_shapes=input_shape, on=on, progress=progress
         )
     if json:
         print_json(tuned.as_dict())

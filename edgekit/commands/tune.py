@@ -79,9 +79,10 @@ def tune(
     seconds: float = 1.0,
     apply: str | os.PathLike[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | Sequence[str] | None = None,
+    on: str | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Measures on this machine, with one thread, every kernel that can take each layer, and writes a table of what was
+    """Measures on this machine or a board, with one thread, every kernel that can take each layer, and writes a table of what was
     found, for `convert`. What a model computes stays the same, bit for bit.
 
         edgekit.commands.tune.tune("net.ekm", apply="net-tuned.ekm")
@@ -94,16 +95,24 @@ def tune(
         seconds: measuring time for each variant of the model.
         apply: where to write the `.ekm` with the choices in it.
         input_shapes: of an `.onnx`, as `convert` takes them.
+        on: the address of a board with Linux, as `bench` takes it.
         progress: called as work goes on.
 
     Raises:
         InputError: the model, the table or an option cannot be used.
+        BoardError: the board cannot be reached or used.
     """
-    from edgekit.tuning.local import LocalMachine, processor_name
+    from edgekit.tuning.local import LocalMachine, cpuinfo_name, processor_name
 
-    return tune_on(
-        LocalMachine(kernels), processor_name(), Path(model), output, seconds, apply, input_shapes, progress or no_progress
-    )
+    arguments = (Path(model), output, seconds, apply, input_shapes, progress or no_progress)
+    if on is None:
+        return tune_on(LocalMachine(kernels), processor_name(), *arguments)
+    from edgekit.remote import Board
+    from edgekit.tuning.remote import board_machine
+
+    with tempfile.TemporaryDirectory(prefix="edgekit-tune-") as work, Board(on) as board, board.serve() as client:
+        processor = cpuinfo_name(board.cpuinfo) or board.target.name
+        return tune_on(board_machine(board, client, kernels, Path(work)), processor, *arguments)
 
 
 def tune_on(

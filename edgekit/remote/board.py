@@ -73,6 +73,15 @@ class Board:
         return self._models[digest]
 
     @property
+    def cpuinfo(self) -> str:
+        """/proc/cpuinfo there; empty where there is none.
+
+        Raises:
+            BoardError: the connection is lost.
+        """
+        return self._session.output("cat /proc/cpuinfo")
+
+    @property
     def best(self) -> str:
         """The fastest kernel set there."""
         return list(self.capabilities.kernel_sets)[-1]

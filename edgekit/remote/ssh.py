@@ -157,6 +157,25 @@ class Session:
             raise BoardError(f"{self.address}: cannot write {path}: {_reason(done.stderr)}; {self._elsewhere}")
         return path
 
+    def output(self, script: str) -> str:
+        """The beginning of what a shell script prints on the other machine.
+
+        Raises:
+            BoardError: it takes too long, or the connection is lost.
+        """
+        with tempfile.TemporaryFile() as printed:
+            try:
+                done = subprocess.run(
+                    self.command(script), stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL,
+                    check=False, start_new_session=True, timeout=2 * CONNECT_SECONDS,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise BoardError(f"{self.address}: no answer for {2 * CONNECT_SECONDS} seconds") from None
+            if done.returncode == LOST:
+                raise self.failed("")
+            printed.seek(0)
+            return printed.read(MAX_GREETING_BYTES).decode(errors="replace")
+
     def failed(self, printed: str) -> BoardError:
         """What it means that ssh itself ended with `LOST`."""
         reason = _reason(printed)

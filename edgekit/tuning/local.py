@@ -69,7 +69,7 @@ def processor_name() -> str:
     Raises:
         InputError: nobody knows.
     """
-    name = cpuinfo_name(_cpuinfo()) or platform.processor() or platform.machine()
+    name = cpuinfo_name(_cpuinfo()) or platform.machine()
     if not name:
         raise InputError("this machine does not say what its processor is called; tables are kept by that name")
     return name

@@ -24,9 +24,11 @@ from edgekit.cli.app import invoke
 from edgekit.errors import BoardError, CheckError, InputError
 from edgekit.format.reader import read
 from edgekit.format.writer import write
+from edgekit.kernel_sets import listed_kernels
 from edgekit.remote import Board, ssh
 from edgekit.remote.ssh import Address
 from edgekit.serving import Show
+from edgekit.tuning import Table
 from edgekit.verify import verify
 from tests.cli.test_signals import as_from_a_terminal
 from tests.remote.conftest import SshBoard
@@ -139,6 +141,20 @@ def test_bench_measures_by_the_clock_of_the_board(board: SshBoard, model: Path) 
     assert [row["op"] for row in result["profile"]] == [op.opcode.name.lower() for op in read(model).ops]
     assert all(row["median_us"] > 0 for row in result["profile"])
     assert any(row["kernel"].endswith("_dotprod") for row in result["profile"])
+    assert board.left() == []
+
+
+def test_tune_measures_on_the_board(board: SshBoard, model: Path, tmp_path: Path) -> None:
+    """Every kernel of the emulated processor that computes a layer; which is the fastest does not matter here."""
+    table, tuned = tmp_path / "board.json", tmp_path / "tuned.ekm"
+    code, out, err = edgekit("tune", model, "--on", board.url, "--seconds", 0.01, "-o", table, "--apply", tuned, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["kernels"] == SETS and result["processor"]
+    sets = {kernel.name: kernel.set for kernel in listed_kernels()}
+    assert {sets[name] for layer in result["layers"] for name in layer["us"]} >= {"neon", "neon_dotprod"}
+    assert {sets[layer["default"]] for layer in result["layers"]} >= {"neon_dotprod"}
+    assert read(tuned).choices == Table.read(table).choices(read(model))
     assert board.left() == []
 
 
