@@ -347,7 +347,7 @@ def depthwise(
 ) -> Case:
     """Depthwise convolution; one in three has a channel multiplier, and one in five a plain 3x3 window."""
     multiple = int(pick(rng, 1, 1, 1, 1, 2, 3))
-    c = int(rng.choice(EDGES))
+    c = int(rng.choice((*EDGES, 80, 96, 112)))
     o = c * multiple
     g = pick(rng, *windows)(rng, max(1, int(rng.integers(100, 30_000)) // o))
     n = int(pick(rng, 1, 1, 1, 2))

@@ -139,6 +139,15 @@ INLINE void interleave(__m512i ab, __m512i cd, __m512i halves[HALVES])
     halves[1] = _mm512_unpackhi_epi16(ab, cd);
 }
 
+/* The same of a pair and another one in memory. The empty statement keeps GCC from loading the
+ * second one twice, as an operand of both unpacks. */
+INLINE void load_interleaved(const uint8_t *ab, const uint8_t *cd, __m512i halves[HALVES])
+{
+    __m512i second = load64(cd);
+    __asm__("" : "+v"(second));
+    interleave(load64(ab), second, halves);
+}
+
 /* ---- Weights --------------------------------------------------------------------------------- */
 
 /* 64 bytes of pixels whose channels are `pixel`, the first of which is channel `first`; zero
@@ -276,15 +285,22 @@ typedef struct pairing {
     gathering how;
     int32_t pitch;
     __mmask64 pixel;
+    ptrdiff_t step, next; /* as in pixels */
     __m512i order; /* of 8-byte parts: of the pixels that count, then of unpacks */
 } pairing;
 
-static pairing pairing_of(const depthwise_shape *s)
+static pairing pairing_of(const ek_conv_params *p, const depthwise_shape *s)
 {
+    const ptrdiff_t step = (ptrdiff_t)p->stride_w * p->in.w_stride;
+    const int32_t per_vector = ek_max(CHUNK / s->pitch, 1);
     int64_t parts[8];
-    pairing g = {s->gathering, s->pitch, low_bits(s->channels), unpack_order()};
+    pairing g = {s->gathering, s->pitch, low_bits(s->channels), step, per_vector * step,
+                 unpack_order()};
+    if (g.how == GATHER_ALL)
+        g.next = CHUNK;
     if (g.how != GATHER_EVEN)
         return g;
+    g.next = 2 * CHUNK;
     _mm512_storeu_si512(parts, g.order);
     for (int32_t i = 0; i < 8; i++) {
         const int32_t byte = 8 * (int32_t)parts[i];
@@ -315,42 +331,54 @@ INLINE __m512i gather_16(const pixels *from, int32_t left, __mmask64 pixel)
                               _mm256_set_m128i(d, c), 1);
 }
 
-/* Behind the last pixel of an image may be nothing. */
-INLINE __m512i gather_even(const pixels *from, int32_t left, const pairing *g)
+/* The first `count` bytes; `all`, a constant: 64 are there. */
+INLINE __m512i load_some(const int all, const int8_t *from, int32_t count)
 {
-    const int32_t bytes = 2 * ek_min(left, CHUNK) - g->pitch;
-    return _mm512_permutex2var_epi64(
-        _mm512_maskz_loadu_epi8(low_bits(bytes), from->x), g->order,
-        _mm512_maskz_loadu_epi8(low_bits(ek_max(bytes - CHUNK, 0)), from->x + CHUNK));
+    return all ? load64(from) : _mm512_maskz_loadu_epi8(low_bits(ek_max(count, 0)), from);
 }
 
-/* 64 bytes, or the `left` ones, in the order of unpacks; `how` is a constant. */
-INLINE __m512i gather(const gathering how, const pixels *from, int32_t left, const pairing *g)
+/* The next 64 bytes of `left` ones, or all of them, in the order of unpacks. `how` is a constant,
+ * and so is `inner`: more than 64 are left. Behind the last pixel of an image may be nothing. */
+INLINE __m512i gather(const gathering how, const int inner, const pixels *from, int32_t left,
+                      const pairing *g)
 {
-    if (how == GATHER_EVEN)
-        return gather_even(from, left, g);
+    if (how == GATHER_EVEN) {
+        const int32_t bytes = 2 * left - g->pitch;
+        return _mm512_permutex2var_epi64(load_some(inner, from->x, bytes), g->order,
+                                         load_some(inner, from->x + CHUNK, bytes - CHUNK));
+    }
     const __m512i v = how == GATHER_64   ? _mm512_maskz_loadu_epi8(g->pixel, from->x)
-                      : how == GATHER_32 ? gather_32(from, left, g->pixel)
-                      : how == GATHER_16 ? gather_16(from, left, g->pixel)
-                                         : _mm512_maskz_loadu_epi8(low_bits(left), from->x);
+                      : how == GATHER_32 ? gather_32(from, inner ? CHUNK : left, g->pixel)
+                      : how == GATHER_16 ? gather_16(from, inner ? CHUNK : left, g->pixel)
+                                         : load_some(inner, from->x, left);
     return _mm512_permutexvar_epi64(g->order, v);
 }
 
-/* `bytes` bytes of two rows, alternating and unsigned, and up to CHUNK - 1 more of each. */
+/* 64 bytes of two rows, alternating and unsigned. */
+INLINE void pair_vectors(const gathering how, const int inner, const pairing *g, uint8_t *to,
+                         const pixels *a, const pixels *b, int32_t left)
+{
+    const __m512i flip = _mm512_set1_epi8(-128);
+    __m512i pairs[2];
+    join(_mm512_xor_si512(gather(how, inner, a, left, g), flip),
+         _mm512_xor_si512(gather(how, inner, b, left, g), flip), pairs);
+    _mm512_storeu_si512(to, pairs[0]);
+    _mm512_storeu_si512(to + CHUNK, pairs[1]);
+}
+
+/* `bytes` bytes of two rows, and up to CHUNK - 1 more of each. */
 INLINE void pair_gathered(const gathering how, const pairing *g, uint8_t *to, pixels a, pixels b,
                           int32_t bytes)
 {
-    const __m512i flip = _mm512_set1_epi8(-128);
-    const pairing local = {how, g->pitch, g->pixel, g->order};
-    for (int32_t left = bytes; left > 0; left -= CHUNK, to += 2 * CHUNK) {
-        __m512i pairs[2];
-        join(_mm512_xor_si512(gather(how, &a, left, &local), flip),
-             _mm512_xor_si512(gather(how, &b, left, &local), flip), pairs);
-        _mm512_storeu_si512(to, pairs[0]);
-        _mm512_storeu_si512(to + CHUNK, pairs[1]);
+    const pairing local = {how, g->pitch, g->pixel, g->step, g->next, g->order};
+    int32_t left = bytes;
+    for (; left > CHUNK; left -= CHUNK, to += 2 * CHUNK) {
+        pair_vectors(how, 1, &local, to, &a, &b, left);
         a.x += a.next;
         b.x += b.next;
     }
+    if (left > 0)
+        pair_vectors(how, 0, &local, to, &a, &b, left);
 }
 
 INLINE void pair_pixels(const pairing *g, uint8_t *to, pixels a, pixels b, int32_t bytes)
@@ -396,16 +424,12 @@ typedef struct pair_cache {
 } pair_cache;
 
 /* Columns w, w + stride, ... of an input row; `x` is its first column, or null outside. */
-static pixels columns_of(const ek_conv_params *p, const depthwise_shape *s, const pair_cache *cache,
-                         const int8_t *x, int32_t w)
+INLINE pixels columns_of(const ek_conv_params *p, const pair_cache *cache, const int8_t *x,
+                         int32_t w)
 {
-    const ptrdiff_t step = (ptrdiff_t)p->stride_w * p->in.w_stride;
-    const ptrdiff_t next = s->gathering == GATHER_ALL    ? CHUNK
-                           : s->gathering == GATHER_EVEN ? 2 * CHUNK
-                                                         : CHUNK / s->pitch * step;
     if (x == NULL)
         return (pixels){cache->outside, 0, 0};
-    return (pixels){x + (ptrdiff_t)w * p->in.w_stride, step, next};
+    return (pixels){x + (ptrdiff_t)w * p->in.w_stride, cache->pairing->step, cache->pairing->next};
 }
 
 /* Which of the columns w, w + stride, ... are inside; the commonest strides need no division. */
@@ -428,7 +452,7 @@ static void pair_plane(const ek_conv_params *p, const depthwise_shape *s, const 
     const ek_taps inside = columns_inside(w, s->plane_columns, p->stride_w, p->in.w);
     const int32_t first = w + inside.first * p->stride_w, count = inside.end - inside.first;
     const ptrdiff_t pixel = 2 * (ptrdiff_t)s->pitch;
-    pixels a = columns_of(p, s, cache, rows[0], first), b = columns_of(p, s, cache, rows[1], first);
+    pixels a = columns_of(p, cache, rows[0], first), b = columns_of(p, cache, rows[1], first);
     fill(to, outside, inside.first * pixel);
     if (s->gathering == GATHER_COPY) {
         a = copy_pixels(s, cache->copies, a, count);
@@ -504,6 +528,7 @@ typedef struct row_job {
     unit_walk walks[MAX_SETS];
     int8_t *out[2];
     ptrdiff_t out_step;     /* from one unit to the next one of the same set */
+    ptrdiff_t apart;        /* from one pixel of a unit to the other, or 0 */
 } row_job;
 
 /* Up to UNIT bytes of an output row. */
@@ -512,28 +537,38 @@ typedef struct unit {
     __mmask32 mask;
 } unit;
 
-/* Stores with a mask are slow, and few units need one. */
-INLINE void store_unit(unit to, __m256i v)
+/* Pixels of 16 channels, two to a unit, are `apart` bytes apart, and 0 says that bytes follow each
+ * other. Few units need a mask. */
+INLINE void store_unit(unit to, ptrdiff_t apart, __m256i v)
 {
-    if (to.mask == ~(__mmask32)0)
+    if (apart != 0) {
+        if (to.mask != 0)
+            _mm_storeu_si128((__m128i *)(void *)to.y, _mm256_castsi256_si128(v));
+        if (to.mask == ~(__mmask32)0)
+            _mm_storeu_si128((__m128i *)(void *)(to.y + apart), _mm256_extracti128_si256(v, 1));
+    } else if (to.mask == ~(__mmask32)0) {
         _mm256_storeu_si256((__m256i *)(void *)to.y, v);
-    else if (to.mask != 0)
+    } else if (to.mask != 0) {
         _mm256_mask_storeu_epi8(to.y, to.mask, v);
+    }
 }
 
-/* Requantizes two units with the same lanes. `small`, a constant: every multiplier is below 1. */
-INLINE void store_units(const int small, __m512i acc[2][HALVES],
-                        const __m512 multiplier[HALVES], unit a, unit b, const requant *r)
+/* The bytes of two units with the same lanes. `small`, a constant: every multiplier is below 1. */
+INLINE __m512i requantize_units(const int small, __m512i acc[2][HALVES],
+                                const __m512 multiplier[HALVES], const requant *r)
 {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     __m512i y[4];
     UNROLL for (int i = 0; i < 4; i++)
         y[i] = small ? ek_requantize_small(acc[i / HALVES][i % HALVES], multiplier[i % HALVES])
                      : ek_requantize_top(acc[i / HALVES][i % HALVES], multiplier[i % HALVES], r);
-    const __m512i all = _mm512_permutexvar_epi64(
-        order, ek_pack64_lanes(y[0], y[1], y[2], y[3], r));
-    store_unit(a, _mm512_castsi512_si256(all));
-    store_unit(b, _mm512_extracti64x4_epi64(all, 1));
+    return _mm512_permutexvar_epi64(order, ek_pack64_lanes(y[0], y[1], y[2], y[3], r));
+}
+
+INLINE void store_units(__m512i both, unit a, unit b, ptrdiff_t apart)
+{
+    store_unit(a, apart, _mm512_castsi512_si256(both));
+    store_unit(b, apart, _mm512_extracti64x4_epi64(both, 1));
 }
 
 INLINE void move(__m512i to[HALVES], const __m512i from[HALVES])
@@ -553,7 +588,7 @@ typedef struct row_3x3 {
 INLINE void load_column(const row_3x3 *row, int i, int unit, __m512i x[HALVES])
 {
     const ptrdiff_t at = row->columns[i] + unit * row->next;
-    interleave(load64(row->x0 + at), load64(row->x1 + at), x);
+    load_interleaved(row->x0 + at, row->x1 + at, x);
 }
 
 INLINE void sum_columns(__m512i acc[HALVES], const __m512i a[HALVES], const __m512i b[HALVES],
@@ -575,7 +610,7 @@ INLINE void sum_3x3(const int out_rows, const int slides, const depthwise_shape 
     const lane_params *lanes = job->lanes + set;
     const requant local = *r;
     const int8_t *w = job->weights + set * s->set_bytes;
-    const ptrdiff_t out_step = job->out_step;
+    const ptrdiff_t out_step = job->out_step, apart = job->apart;
     int8_t *y0 = job->out[0] + set * UNIT;
     int8_t *y1 = out_rows == 2 ? job->out[1] + set * UNIT : y0 + out_step;
     row_3x3 row = {job->taps[0] + set * (2 * UNIT), job->taps[1] + set * (2 * UNIT),
@@ -615,8 +650,8 @@ INLINE void sum_3x3(const int out_rows, const int slides, const depthwise_shape 
             sum_columns(acc[1], c, b, d, weights[0]);
             move(a, d);
         }
-        store_units(1, acc, multiplier, (unit){y0, unit_mask(&walk, k)},
-                    (unit){y1, unit_mask(&walk, k + units - 1)}, &local);
+        store_units(requantize_units(1, acc, multiplier, &local), (unit){y0, unit_mask(&walk, k)},
+                    (unit){y1, unit_mask(&walk, k + units - 1)}, apart);
         row.x0 += units * row.next;
         row.x1 += units * row.next;
         y0 += units * out_step;
@@ -635,7 +670,7 @@ INLINE void sum_units(const int units, const int out_rows, const int small,
     const ptrdiff_t at = 2 * UNIT * set + k * next;
     const int8_t *w = job->weights + set * s->set_bytes;
     const uint8_t *const *taps = job->taps;
-    __m512i acc[2][4][HALVES];
+    __m512i acc[2][4][HALVES], bytes[2][2];
     UNROLL for (int i = 0; i < out_rows; i++)
         UNROLL for (int j = 0; j < units; j++)
             UNROLL for (int q = 0; q < HALVES; q++) acc[i][j][q] = lanes->start[q];
@@ -647,7 +682,7 @@ INLINE void sum_units(const int units, const int out_rows, const int small,
                 weights[i][q] = load64(w + (i * HALVES + q) * CHUNK);
         UNROLL for (int j = 0; j < units; j++) {
             __m512i x[HALVES];
-            interleave(load64(a + j * next), load64(b + j * next), x);
+            load_interleaved(a + j * next, b + j * next, x);
             UNROLL for (int i = 0; i < out_rows; i++)
                 UNROLL for (int q = 0; q < HALVES; q++)
                     acc[i][j][q] = dot4(acc[i][j][q], x[q], weights[i][q]);
@@ -655,14 +690,16 @@ INLINE void sum_units(const int units, const int out_rows, const int small,
     }
     /* Constants of requantization are not to be loaded above the loop: registers are scarce. */
     __asm__("" : "+r"(lanes), "+r"(r));
-    UNROLL for (int i = 0; i < out_rows; i++) {
-        int8_t *const y = job->out[i] + set * UNIT + k * job->out_step;
+    UNROLL for (int i = 0; i < out_rows; i++)
+        UNROLL for (int j = 0; j < units; j += 2)
+            bytes[i][j / 2] = requantize_units(small, acc[i] + j, lanes->multiplier, r);
+    /* Branches among the sums would keep clang from holding them in registers. */
+    UNROLL for (int i = 0; i < out_rows; i++)
         UNROLL for (int j = 0; j < units; j += 2) {
-            const unit first = {y + j * job->out_step, unit_mask(walk, k + j)};
-            const unit second = {y + (j + 1) * job->out_step, unit_mask(walk, k + j + 1)};
-            store_units(small, acc[i] + j, lanes->multiplier, first, second, r);
+            int8_t *const y = job->out[i] + set * UNIT + (k + j) * job->out_step;
+            store_units(bytes[i][j / 2], (unit){y, unit_mask(walk, k + j)},
+                        (unit){y + job->out_step, unit_mask(walk, k + j + 1)}, job->apart);
         }
-    }
 }
 
 INLINE void sum_set(const int out_rows, const depthwise_shape *s, const row_job *job, int32_t set,
@@ -789,13 +826,16 @@ static void run_rows(const ek_conv_params *p, const chunk *c, const int8_t *imag
 {
     const depthwise_shape *s = c->shape;
     const int32_t columns = range->col_end - range->col;
-    const int pixels = s->channels == CHUNK || s->channels == UNIT; /* whole ones of every unit */
-    const int in_place = pixels || (s->channels == s->pitch && s->pitch == p->out.w_stride);
+    const int run = s->channels == s->pitch && s->pitch == p->out.w_stride;
+    const int whole = s->channels == CHUNK || s->channels == UNIT; /* pixels of whole units */
+    const int two = s->channels == UNIT / 2 && !run;               /* pixels of a unit */
+    const int in_place = run || whole || two;
     int8_t outside[2 * CHUNK];
     pair_cache cache = {outside, c->pairs, c->outside_pair, c->sums, c->pairing, 0, 0, 0};
     const uint8_t *pairs[MAX_TAPS / 2 + 1];
     row_job job = {.taps = c->taps, .weights = c->weights, .lanes = c->lanes,
-                   .out_step = pixels ? p->out.w_stride : s->sets * UNIT};
+                   .out_step = whole ? p->out.w_stride : two ? 2 * p->out.w_stride : s->sets * UNIT,
+                   .apart = two ? p->out.w_stride : 0};
     for (int32_t set = 0; set < s->sets; set++)
         job.walks[set] = units_of(s, columns * s->pitch, set);
     memset(outside, p->x_zero, sizeof outside);
@@ -870,6 +910,20 @@ static void find_offsets(const ek_conv_params *p, const depthwise_shape *s, int3
     }
 }
 
+/* Channels of the chunk that begins at `ch`. The last one begins before if it can, among channels
+ * that are computed twice: pixels of 16, 32 or 64 channels neither come nor go through a copy. */
+static int32_t chunk_of(const ek_range *range, int32_t *ch)
+{
+    const int32_t left = range->ch_end - *ch;
+    const int32_t wider = left > UNIT ? CHUNK : left > UNIT / 2 ? UNIT : UNIT / 2;
+    if (left >= CHUNK)
+        return CHUNK;
+    if (wider > range->ch_end - range->ch)
+        return left;
+    *ch = range->ch_end - wider;
+    return wider;
+}
+
 void ek_depthwise_avx512vnni(const void *params, const void *const in[], void *out, void *scratch,
                              const ek_range *range)
 {
@@ -879,11 +933,11 @@ void ek_depthwise_avx512vnni(const void *params, const void *const in[], void *o
     int32_t offsets[MAX_TAPS];
     depthwise_shape s = {0};
     pairing g = {0};
-    for (int32_t ch = range->ch; ch < range->ch_end; ch += CHUNK) {
-        const int32_t channels = ek_min(CHUNK, range->ch_end - ch);
+    for (int32_t ch = range->ch, channels; ch < range->ch_end; ch += channels) {
+        channels = chunk_of(range, &ch);
         if (channels != s.channels) {
             s = shape_of(p, channels, columns);
-            g = pairing_of(&s);
+            g = pairing_of(p, &s);
             find_offsets(p, &s, offsets);
         }
         const chunk c = prepare_chunk(p, &s, ch, &g, offsets, scratch);
