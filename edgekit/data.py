@@ -269,7 +269,7 @@ class Dataset:
                 or else the stored one; singleton dimensions are added.
 
         Raises:
-            DataError: a sample holds NaN or Inf.
+            DataError: a sample holds NaN or Inf, or becomes that in float32.
         """
         for first, count, chunk in self._chunks():
             arrays = {
@@ -329,16 +329,15 @@ class Dataset:
 
     def _to_model(self, spec: InputSpec, chunk: np.ndarray, first: int) -> np.ndarray:
         raw, perm = self._plans[spec.name]
-        x = chunk.reshape(spec.batch, *raw).transpose(perm) if spec.shape else chunk.reshape(())
-        if preprocessing := self._preprocessing[spec.name]:
-            x = preprocessing.normalize(x, spec)
-        x = np.asarray(_float32(x), order="C")
+        given = chunk.reshape(spec.batch, *raw).transpose(perm) if spec.shape else chunk.reshape(())
+        preprocessing = self._preprocessing[spec.name]
+        x = np.asarray(_float32(preprocessing.normalize(given, spec) if preprocessing else given), order="C")
         if not np.isfinite(x).all():
-            bad = np.argwhere(~np.isfinite(x))[0]
-            where = self._arrays[spec.name].where
+            bad = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+            what, remedy = _unfit(given[bad])
             raise DataError(
-                f"{where}: sample {first + (int(bad[0]) if bad.size else 0)} holds NaN or Inf (input '{spec.name}', "
-                f"element {[int(i) for i in bad[1:]]}); remove or repair that sample"
+                f"{self._arrays[spec.name].where}: sample {first + sum(bad[:1])} holds {what} (input '{spec.name}', "
+                f"element {list(bad[1:])}); {remedy}"
             )
         return x
 
@@ -398,7 +397,7 @@ class _Array:
         if not shape:
             raise DataError(f"{self.where}: is a single number; an array needs a leading sample axis")
         if shape[0] == 0:
-            raise DataError(f"{self.where}: holds no samples")
+            raise DataError(f"{self.where}: holds no samples; give data with at least one")
 
     def chunks(self, size: int, total: int) -> Iterator[np.ndarray]:
         """Arrays of `size` samples, the last one shorter, `total` samples in all."""
@@ -676,6 +675,15 @@ def _shape_message(array: _Array, spec: InputSpec, raw: tuple[int, ...], layout:
 
 def _contradiction(option: str, given: str, known: str) -> DataError:
     return DataError(f"{option} {given}: the file records {known}; leave the option out, or convert again with it")
+
+
+def _unfit(value: np.generic) -> tuple[str, str]:
+    """What a number is that the model cannot take, and what to do about it."""
+    if not np.isfinite(value):
+        return "NaN or Inf", "remove or repair that sample"
+    if not np.isfinite(_float32(value)):
+        return f"{value}, beyond float32", "scale the data"
+    return f"{value}, beyond float32 after --input-mean and --input-std", "check these"
 
 
 def _listed(values: np.ndarray) -> str:

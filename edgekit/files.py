@@ -62,6 +62,11 @@ def check_destination(path: str | os.PathLike[str], *sources: object) -> None:
             raise InputError(f"{path}: would overwrite the input {os.fspath(source)}; give another name")
 
 
+def unconverted(path: str | os.PathLike[str]) -> str:
+    """The end of a message that a file is no .ekm: what to do where it is an ONNX model."""
+    return f"; convert it first: edgekit convert {path}" if Path(path).suffix == ".onnx" else ""
+
+
 def _open_at_once(path: str, flags: int) -> int:
     """Opens without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

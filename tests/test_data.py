@@ -263,6 +263,20 @@ def test_a_sample_that_is_not_finite_is_named(rng: np.random.Generator, bad: flo
     refused(x, r"sample 3 holds NaN or Inf \(input 'image', element \[1, 2, 4\]\)")
 
 
+def test_a_number_that_float32_does_not_hold_is_no_nan() -> None:
+    x = np.zeros((5, 3, 4, 5))
+    x[3, 1, 2, 4] = -1e39
+    refused(x, r"sample 3 holds -1e\+39, beyond float32 \(input 'image', element \[1, 2, 4\]\); scale the data")
+    nhwc = Preprocessing.parse("nhwc", "0", "1e-20")
+    raw = np.zeros((5, 4, 5, 3))
+    raw[2, 3, 4, 1] = 2e30
+    refused(
+        raw,
+        r"sample 2 holds 2e\+30, beyond float32 after --input-mean and --input-std \(input 'image', element \[1, 3, 4\]\)",
+        preprocessing=nhwc,
+    )
+
+
 def test_not_finite_in_a_fixed_batch(rng: np.random.Generator) -> None:
     x = rng.random((5, 6))
     x[4, 2] = np.nan
@@ -288,7 +302,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, suffix: str) -> None:
 def test_text_and_empty_arrays() -> None:
     refused(np.array(["a", "b"]), "not a real number")
     refused(np.zeros((2, 3, 4, 5), np.complex64), "not a real number")
-    refused(np.zeros((0, 3, 4, 5)), "holds no samples")
+    refused(np.zeros((0, 3, 4, 5)), "holds no samples; give data with at least one")
     refused(np.float32(1), "needs a leading sample axis")
 
 

@@ -447,6 +447,7 @@ PYBIND11_MODULE(_native, module) {
     module.attr("FORMAT_FLOAT") = static_cast<int>(EK_FORMAT_FLOAT);
     module.attr("FORMAT_RAW") = static_cast<int>(EK_FORMAT_RAW);
     module.attr("FORMAT_INT8") = static_cast<int>(EK_FORMAT_INT8);
+    module.attr("MAX_THREADS") = EK_MAX_THREADS;
     module.attr("REPACK") = EK_REPACK;
     module.attr("VERSION") = py::make_tuple(EK_VERSION_MAJOR, EK_VERSION_MINOR, EK_VERSION_PATCH);
 

@@ -124,7 +124,7 @@ def peer(spec: str, model: Path, threads: int) -> tuple[str, Callable[[], Run] |
         return engine, _isolated(PEERS[engine], Path(file) if file else model)
     others = ", ".join(f"{name}[:FILE.onnx]" for name in PEERS if name not in ("onnxruntime", "litert"))
     raise InputError(
-        f"--vs {spec}: unknown engine; use onnxruntime[:FILE.onnx], litert:FILE.tflite, edgekit:FILE.ekm, {others}"
+        f"--vs {spec or repr(spec)}: {'unknown' if engine else 'names no'} engine; use onnxruntime[:FILE.onnx], litert:FILE.tflite, edgekit:FILE.ekm, {others}"
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,9 @@ from edgekit.errors import DataError, ModelError
 from edgekit.graph import Graph, Value
 from edgekit.importer.session import FloatModel
 from edgekit.memory import give_back
+
+FEW_SAMPLES = 10
+"""With fewer there is a warning."""
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) while data streams."""
@@ -47,6 +50,7 @@ def calibrate(
     data: Dataset,
     method: str = "auto",
     progress: Progress | None = None,
+    warnings: list[str] | None = None,
 ) -> Calibration:
     """Learns ranges from data, in one pass over it where the inner tensors fit `taps.TAP_BYTES`.
 
@@ -55,6 +59,7 @@ def calibrate(
         model: the float model whose tensors `Value.source` names.
         data: samples for its inputs.
         method: a key of `METHODS`.
+        warnings: receives doubts about the data.
 
     Raises:
         DataError: unusable data or an unknown method.
@@ -64,6 +69,8 @@ def calibrate(
         raise DataError(f"--method {method}: not a calibration method; use one of {', '.join(METHODS)}")
     watch = observe(graph, model, data, progress)
     give_back()  # the session's
+    if warnings is not None:
+        warnings.extend(_doubts(graph, watch, data.samples))
     patches = watch.rows()
     ranges = _ranges(graph, watch, METHODS[method])
     if method == "auto":
@@ -72,6 +79,17 @@ def calibrate(
         # Inputs and outputs keep everything that occurred: rare samples can be the ones that count.
         ranges.update({p.value: full[p.value] for p in (*graph.inputs, *graph.outputs) if p.value in full})
     return Calibration(propagate(graph, ranges), patches, data.samples)
+
+
+def _doubts(graph: Graph, watch: Observations, samples: int) -> Iterator[str]:
+    """Why data may be no good sample of what the model will see."""
+    for port in graph.inputs:
+        seen = watch.histograms[graph.values[port.value].source or ""]
+        if seen.lo == seen.hi:
+            yield f"calibration data: input '{port.name}' is {seen.lo:g} throughout and tells no range; give real samples"
+    if samples < FEW_SAMPLES:
+        few = "one sample is" if samples == 1 else f"{samples} samples are"
+        yield f"calibration data: {few} few, and what others hold beyond their ranges is cut off; give some 100"
 
 
 def _ranges(graph: Graph, watch: Observations, choose: Callable[[Histogram], Range]) -> dict[str, Range]:
@@ -94,6 +112,12 @@ def observe(
             if progress:
                 progress(done, total)
     return watch
+
+
+def _numbered(batch: Batch) -> str:
+    """Which samples are real: "sample 3", or "samples 4 to 7"."""
+    last = batch.first + batch.count - 1
+    return f"sample {last}" if batch.count == 1 else f"samples {batch.first} to {last}"
 
 
 def sourced(graph: Graph) -> list[Value]:
@@ -130,8 +154,8 @@ class Observations:
         """Counts one execution's tensor; samples that only fill up a fixed batch are left out."""
         if not self.histograms[source].add(real_part(array, batch.size, batch.count)):
             raise ModelError(
-                f"tensor '{source}' of the float model overflows (NaN or Inf) on calibration samples "
-                f"{batch.first} to {batch.first + batch.count - 1}; check --input-mean/--input-std and the data"
+                f"tensor '{source}' of the float model overflows (NaN or Inf) on calibration "
+                f"{_numbered(batch)}; check --input-mean/--input-std and the data"
             )
         for value, readers in self._readers.get(source, ()):
             here = array if value.source_perm is None else array.transpose(value.source_perm)

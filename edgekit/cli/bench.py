@@ -43,7 +43,7 @@ def command(
     if on is not None:
         _on_board(on, model, threads, kernels, vs, profile, seconds, json)
         return
-    peers = vs.split(",") if vs else []
+    peers = [] if vs is None else vs.split(",")
     with working() as progress:
         timings = bench(model, threads=threads, kernels=kernels, vs=peers, seconds=seconds, progress=progress)
     result: dict[str, Any] = {"results": timings, "gmacs_per_s": None}
@@ -69,7 +69,7 @@ def _on_board(
     from edgekit.bench.board import bench_on
     from edgekit.commands.inspect import inspect
 
-    if model.suffix != ".ekm" or vs:
+    if model.suffix != ".ekm" or vs is not None:
         raise InputError(f"{model}: a board measures a .ekm, without --vs")
     macs = inspect(model)["macs"]
     with working() as progress:

@@ -17,7 +17,7 @@ AnyModel = Annotated[
 ]
 
 Samples = Annotated[int | None, typer.Option("--samples", metavar="N", min=1, help="Use at most N samples.")]
-Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads of the C runtime.")]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of the C runtime.")]
 Kernels = Annotated[str, typer.Option("--kernels", metavar="NAME", help="Kernel set: auto, scalar, sse41, avx2...")]
 On = Annotated[
     str | None,

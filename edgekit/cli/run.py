@@ -25,13 +25,13 @@ def command(
     batch_threads: Annotated[
         int,
         typer.Option(
-            "--batch-threads", metavar="N", min=1, max=64, help="Compute N samples at a time, each with --threads threads."
+            "--batch-threads", metavar="N", min=1, help="Compute N samples at a time, each with --threads threads."
         ),
     ] = 1,
     pipeline: Annotated[
         int,
         typer.Option(
-            "--pipeline", metavar="N", min=1, max=64, help="Pass samples through N stages, each with a thread of its own."
+            "--pipeline", metavar="N", min=1, help="Pass samples through N stages, each with a thread of its own."
         ),
     ] = 1,
     input_layout: options.InputLayout = None,

@@ -95,7 +95,7 @@ def check_board(model: Path, content: bytes, program: Program, target: Target) -
     Raises:
         InputError: a tool is missing, or the model does not fit the board's memory.
     """
-    _check_tools(target)
+    check_tools(target)
     _check_size(model, content, program, target)
 
 
@@ -119,7 +119,7 @@ def _make(
     model: Path, name: str, folder: Path, data: DataSource | None, preprocessing: Preprocessing | None
 ) -> Firmware:
     target = board(name)
-    _check_tools(target)
+    check_tools(target)
     program = replace(read(model), choices=[])  # a processor that nobody tunes on
     content = write(program, packing=weight_packing(name))
     _check_size(model, content, program, target)
@@ -165,7 +165,12 @@ def _write_and_build(subject: Subject, folder: Path, stack_bytes: int) -> None:
     build.build(folder)
 
 
-def _check_tools(target: Target) -> None:
+def check_tools(target: Target) -> None:
+    """Refuses where a compiler or the board's emulator is missing.
+
+    Raises:
+        InputError: naming it.
+    """
     reason = toolchain.missing(target) or toolchain.missing_emulator(target)
     if reason is None and shutil.which("make") is None:
         reason = "make is not installed: apt install make"

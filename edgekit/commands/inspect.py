@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError, FormatError, InputError
+from edgekit.files import unconverted
 from edgekit.format.reader import file_bytes
 from edgekit.format.summary import summarize
 
@@ -31,7 +32,7 @@ def inspect(source: str | Path | bytes, target: str | None = None) -> dict[str, 
     except FormatError as error:
         if isinstance(source, bytes):
             raise
-        raise FormatError(f"{source}: {error}") from None
+        raise FormatError(f"{source}: {error}{unconverted(source)}") from None
     scratch = scratch_bytes(data)
     result = {**summary, "scratch_bytes": scratch.get("scalar"), "scratch_bytes_by_kernels": scratch}
     if target is not None:

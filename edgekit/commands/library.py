@@ -7,19 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.atomic import check_new_folder, new_folder
-from edgekit.building.targets import Target
+from edgekit.building.targets import Memory, Target
 from edgekit.commands.build import weight_packing
-from edgekit.commands.firmware import check_board, title
+from edgekit.commands.firmware import check_board, check_tools, title
+from edgekit.errors import InputError
 from edgekit.firmware.boards import board
 from edgekit.firmware.library import Contents, generate_library
 from edgekit.firmware.manifests import library_name
-from edgekit.firmware.serve import Server
+from edgekit.firmware.serve import STACK_BYTES, Server
 from edgekit.format.reader import read
 from edgekit.format.summary import summarize
 from edgekit.format.writer import Packing, write
 
 ANY_PROCESSOR = "any 32-bit processor"
 _MEASURED_ON = "cortex-m3"
+_MEASURING_RAM = Memory(origin=0x21000000, bytes=0x1000000)
+"""The largest memory of that board's emulator, for models of any board."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,11 @@ def library(model: Path, target: str | None, output: Path) -> Library:
     measured = _target(target)
     program = replace(read(model), choices=[])
     content = write(program, packing=Packing() if target is None else weight_packing(target))
-    check_board(model, content, program, measured)
+    if target is not None:
+        check_board(model, content, program, measured)
+    else:
+        check_tools(measured)
+        _check_size(model, len(content) + program.arena_bytes)
     with Server(measured) as server:
         prepared = server.load(program, content)
     fpu = any("-mfloat-abi=hard" in toolchain.flags for toolchain in measured.toolchains)
@@ -84,4 +91,15 @@ def _target(name: str | None) -> Target:
     pointers of 32 bits and 64-bit numbers aligned to 8."""
     if name is not None:
         return board(name)
-    return replace(board(_MEASURED_ON), name=f"{_MEASURED_ON}-scalar", kernels=("scalar",))
+    known = board(_MEASURED_ON)
+    memory = {**known.memory, "ram": _MEASURING_RAM}
+    return replace(known, name=f"{_MEASURED_ON}-scalar", kernels=("scalar",), memory=memory)
+
+
+def _check_size(model: Path, size: int) -> None:
+    limit = _MEASURING_RAM.bytes - STACK_BYTES
+    if size > limit:
+        raise InputError(
+            f"{model}: file and arena of {size:,} bytes are beyond the {limit:,} that an emulated processor has for "
+            "telling a library's memory; use a smaller model"
+        )

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgekit.errors import FormatError, InputError
-from edgekit.files import read_file
+from edgekit.files import read_file, unconverted
 from edgekit.format import choices, names, packing, schema
 from edgekit.format.rules import check_program, check_scale, check_scales
 from edgekit.format.schema import (
@@ -66,7 +66,7 @@ def read(source: bytes | bytearray | memoryview | str | os.PathLike[str]) -> Pro
     try:
         return _read(data)
     except FormatError as error:
-        raise FormatError(f"{source}: {error}") from None
+        raise FormatError(f"{source}: {error}{unconverted(source)}") from None
 
 
 def file_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -67,7 +67,7 @@ def quantize_model(
         dataset = open_data(calibration, specs, preprocessing, samples)
     raw_dtypes = _raw_dtypes(graph, preprocessing, dataset if isinstance(dataset, Dataset) else None)
     if isinstance(dataset, Dataset):
-        learned = calibrate(graph, imported.float_model, dataset, method, progress)
+        learned = calibrate(graph, imported.float_model, dataset, method, progress, notes)
     else:
         learned = calibrate_without_data(
             graph, imported.float_model, specs, preprocessing, seed=seed, warnings=notes, progress=progress

@@ -7,6 +7,7 @@ import numpy as np
 FORMAT_FLOAT: int
 FORMAT_RAW: int
 FORMAT_INT8: int
+MAX_THREADS: int
 REPACK: int
 VERSION: tuple[int, int, int]
 

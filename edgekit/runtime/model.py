@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit.data import fill, real_part
 from edgekit.errors import DataError, FormatError, InputError, first_line
+from edgekit.files import unconverted
 from edgekit.format.schema import Opcode
 from edgekit.runtime import kernels as kernel_sets
 from edgekit.runtime.kernels import _native
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 
-MAX_THREADS = 64
+MAX_THREADS: int = _native.MAX_THREADS
 
 _FORMAT_NAMES = {_native.FORMAT_FLOAT: "float", _native.FORMAT_RAW: "raw", _native.FORMAT_INT8: "int8"}
 _FORMATS = {name: number for number, name in _FORMAT_NAMES.items()}
@@ -209,7 +210,7 @@ class Model:
         """A runner with memory of its own, over its own buffers or the caller's arrays.
 
         Args:
-            threads: 1 to 64; results are the same bits for any number.
+            threads: 1 to `MAX_THREADS`; results are the same bits for any number.
             kernels: a kernel set or `auto`; results are the same bits for any set.
             raw: feed raw 8-bit data to every input that takes it, instead of float32.
             formats: input name -> `float`, `raw` or `int8`, for a choice per input.
@@ -309,7 +310,7 @@ class Model:
         Args:
             samples: each one run, as `run` takes it, all of the same types. They are taken from the stream as there is
                 room, two per stage ahead of the outputs at most; each sample under way has memory of its own.
-            stages: 1 to 64; fewer where the model has fewer operators, or where more would be no faster.
+            stages: 1 to `MAX_THREADS`; fewer where the model has fewer operators, or where more would be no faster.
             kernels: as in `bind`.
             cuts: the operators at which the stages begin, the first one 0. Without them some runs of the first sample
                 tell where stages take equally long.
@@ -471,6 +472,8 @@ def _open(path: Path, check_weights: bool) -> Any:
         except UnicodeEncodeError:  # a name that is no text cannot pass to C++; the content can
             return _native.Model.from_bytes(path.read_bytes(), ascii(name), check_weights)
         return _native.Model.open(name, check_weights)
+    except FormatError as error:
+        raise FormatError(f"{error}{unconverted(path)}") from None
     except OSError as error:
         raise FormatError(f"{path}: {(error.strerror or str(error)).lower()}; give the path of a .ekm file") from error
 

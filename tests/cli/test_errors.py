@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
+from edgekit.sources import source_root
 
 
 def assert_refused(outcome, *fragments: str) -> None:
@@ -204,8 +207,25 @@ def test_suffixes(edgekit, digits: Path, converted: Path, tmp_path: Path) -> Non
     assert_refused(edgekit("bench", digits / "digits.onnx", "--profile"), "--profile")
 
 
+@pytest.mark.parametrize("arguments", [["firmware", "--target", "cortex-m3", "-o", "out"], ["inspect"], ["verify"]])
+def test_a_model_that_is_not_converted(edgekit, digits: Path, tmp_path: Path, arguments: list[str]) -> None:
+    command, *options = (str(tmp_path / a) if a == "out" else a for a in arguments)
+    path = digits / "digits.onnx"
+    assert_refused(edgekit(command, path, *options), f"{path}: ", f"; convert it first: edgekit convert {path}")
+
+
+def test_numbers_of_threads(edgekit, converted: Path, digits: Path) -> None:
+    header = (source_root() / "csrc/include/edgekit/edgekit.h").read_text()
+    (most,) = re.findall(r"#define EK_MAX_THREADS (\d+)u", header)
+    data = ["--input", digits / "digits_test.npz"]
+    for option in ("--threads", "--batch-threads"):
+        assert_refused(edgekit("run", converted, *data, option, int(most) + 1), f"1 to {most}, not {int(most) + 1}")
+        assert_refused(edgekit("run", converted, *data, option, 0), option)
+
+
 def test_peers(edgekit, converted: Path, tmp_path: Path) -> None:
     assert_refused(edgekit("bench", converted, "--vs", "abacus"), "abacus")
+    assert_refused(edgekit("bench", converted, "--vs", ""), "--vs '': names no engine; use onnxruntime")
     assert_refused(edgekit("bench", converted, "--vs", "litert"), "litert:FILE.tflite")
     assert_refused(edgekit("bench", converted, "--vs", f"onnxruntime:{tmp_path / 'none.onnx'}"), "none.onnx")
 

@@ -13,8 +13,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.building.targets import Memory
 from edgekit.commands.convert import convert
 from edgekit.commands.library import Library, library
 from edgekit.errors import InputError
@@ -235,6 +238,28 @@ def test_only_what_the_model_needs_is_there(portable: Library, model: Path) -> N
     assert set(operators) == {op.opcode.name for op in read(model).ops}
     assert portable.kernels and all(name.endswith("_scalar") for name in portable.kernels if name)
     assert not (portable.folder / "src/kernels/cortexm").exists()
+
+
+def test_a_library_for_any_processor_may_be_larger_than_one_board(tmp_path: Path, rng: np.random.Generator) -> None:
+    ready("cortex-m3")
+    flash = board("cortex-m3").memory["flash"].bytes
+    size = int(flash**0.5) + 64
+    weights = numpy_helper.from_array(rng.standard_normal((size, size)).astype(np.float32), "w")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"])], "large", ports[:1], ports[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "large.onnx")
+    large = tmp_path / "large.ekm"
+    convert(tmp_path / "large.onnx", large)
+    assert library(large, None, tmp_path / "any").model_bytes > flash
+    with pytest.raises(InputError, match="of flash of cortex-m3's board"):
+        library(large, "cortex-m3", tmp_path / "own")
+
+
+def test_a_model_that_no_emulated_memory_holds(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.commands.library._MEASURING_RAM", Memory(0, STACK_BYTES + 1000))
+    with pytest.raises(InputError, match="are beyond the 1,000 that an emulated processor has for telling a library's memory"):
+        library(model, None, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
 
 
 def test_names() -> None:

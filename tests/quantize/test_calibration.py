@@ -324,8 +324,27 @@ def test_patches_are_what_the_layer_reads(tmp_path: Path, rng: np.random.Generat
 def test_overflow_in_the_model_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
     imported = conv_model(tmp_path, rng)
     x = np.full((2, 3, 8, 8), 3e38, np.float32)
-    with pytest.raises(ModelError, match="overflows"):
+    with pytest.raises(ModelError, match=r"overflows \(NaN or Inf\) on calibration sample 0;"):
         calibrate(imported.graph, imported.model, open_data(x, input_specs(imported.graph)))
+    imported = conv_model(tmp_path, rng, batch=4)
+    x = np.concatenate([rng.random((4, 3, 8, 8)), x]).astype(np.float32)
+    with pytest.raises(ModelError, match=r"overflows \(NaN or Inf\) on calibration samples 4 to 5;"):
+        calibrate(imported.graph, imported.model, open_data(x, input_specs(imported.graph)))
+
+
+@pytest.mark.parametrize("samples", [1, 3, 9, 10])
+@pytest.mark.parametrize("constant", [False, True])
+def test_doubtful_data_gives_warnings(
+    tmp_path: Path, rng: np.random.Generator, samples: int, constant: bool
+) -> None:
+    imported = conv_model(tmp_path, rng)
+    x = np.full((samples, 3, 8, 8), 0.5) if constant else rng.random((samples, 3, 8, 8))
+    warnings: list[str] = []
+    quantize_model(imported, x.astype(np.float32), warnings=warnings)
+    wanted = ["input 'x' is 0.5 throughout and tells no range"] if constant else []
+    wanted += {1: ["one sample is few"], 10: []}.get(samples, [f"{samples} samples are few"])
+    assert [warning.removeprefix("calibration data: ").partition(";")[0].partition(", and")[0] for warning in warnings] == wanted
+    assert not any("\n" in warning for warning in warnings)
 
 
 def test_unknown_method(tmp_path: Path, rng: np.random.Generator) -> None:

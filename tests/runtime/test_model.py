@@ -13,6 +13,7 @@ import pytest
 import edgekit
 from edgekit.errors import DataError, EdgekitError, FormatError, InputError
 from edgekit.runtime import kernels
+from edgekit.runtime.model import MAX_THREADS
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +351,7 @@ def test_unfitting_options(path: Path, quantized_io: Path) -> None:
     model = edgekit.load(path)
     with pytest.raises(InputError, match="kernel set 'mmx' is unknown"):
         model.bind(kernels="mmx")
-    for threads in (0, -1, 1000):
+    for threads in (0, -1, MAX_THREADS + 1):
         with pytest.raises(InputError, match="threads"):
             model.bind(threads=threads)
     with pytest.raises(InputError, match="no table for raw data"):

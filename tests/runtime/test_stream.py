@@ -15,7 +15,7 @@ import pytest
 import edgekit
 from edgekit.errors import DataError, InputError
 from edgekit.runtime import pipeline
-from edgekit.runtime.model import Model
+from edgekit.runtime.model import MAX_THREADS, Model
 from edgekit.runtime.pipeline import balanced_cuts, measured_cuts
 
 
@@ -222,8 +222,8 @@ def test_a_wrong_sample_comes_behind_the_outputs_before_it(
 
 def test_options_that_cannot_be(model: Model, images: np.ndarray, root: Path) -> None:
     for options in (
-        {"stages": 0}, {"stages": 65}, {"stages": 1.5}, {"kernels": "mmx"}, {"cuts": []}, {"cuts": [1, 2]},
-        {"cuts": [0, 3, 3]}, {"cuts": range(65)},
+        {"stages": 0}, {"stages": MAX_THREADS + 1}, {"stages": 1.5}, {"kernels": "mmx"}, {"cuts": []}, {"cuts": [1, 2]},
+        {"cuts": [0, 3, 3]}, {"cuts": range(MAX_THREADS + 1)},
     ):  # fmt: skip
         with pytest.raises(InputError):
             model.stream(images, **options)
