@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -149,23 +149,17 @@ def pool_multipliers(program: Program, op: AveragePool) -> np.ndarray:
     """float32[OH,OW], one multiplier per output position."""
     _, h, w, _ = program.tensors[op.inputs[0]].shape
     n = pool.divisors(
-        (h, w),
-        out=_image(program, op),
-        kernel=op.kernel,
-        strides=op.strides,
-        dilations=op.dilations,
-        pads=op.pads,
-        count_include_pad=op.count_include_pad,
+        (h, w), kernel=op.kernel, **_window(program, op), count_include_pad=op.count_include_pad
     )
     return pool.average_multiplier(n, _x(program, op).scale, _y(program, op).scale)
 
 
-def _image(program: Program, op: Op) -> tuple[int, int]:
+def _window(program: Program, op: Conv2D | DepthwiseConv2D | MaxPool | AveragePool) -> dict[str, Any]:
     _, h, w, _ = _out(program, op).shape
-    return h, w
+    return {"out": (h, w), "strides": op.strides, "dilations": op.dilations, "pads": op.pads}
 
 
-def _accumulate(program: Program, op: Accumulate) -> dict[str, int]:
+def _unary(program: Program, op: Accumulate | AveragePool | PRelu) -> dict[str, Any]:
     return {
         "x_zero": _x(program, op).zero_point,
         "y_zero": _y(program, op).zero_point,
@@ -196,11 +190,8 @@ def _conv2d(program: Program, op: Conv2D, x: np.ndarray, w: np.ndarray) -> np.nd
         w,
         op.bias,
         multiplier(program, op),
-        **_accumulate(program, op),
-        out=_image(program, op),
-        strides=op.strides,
-        dilations=op.dilations,
-        pads=op.pads,
+        **_unary(program, op),
+        **_window(program, op),
         groups=op.groups,
     )
 
@@ -208,21 +199,13 @@ def _conv2d(program: Program, op: Conv2D, x: np.ndarray, w: np.ndarray) -> np.nd
 @_step(DepthwiseConv2D)
 def _depthwise_conv2d(program: Program, op: DepthwiseConv2D, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return conv.depthwise_conv2d(
-        x,
-        w,
-        op.bias,
-        multiplier(program, op),
-        **_accumulate(program, op),
-        out=_image(program, op),
-        strides=op.strides,
-        dilations=op.dilations,
-        pads=op.pads,
+        x, w, op.bias, multiplier(program, op), **_unary(program, op), **_window(program, op)
     )
 
 
 @_step(Dense)
 def _dense(program: Program, op: Dense, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    return dense.dense(x, w, op.bias, multiplier(program, op), **_accumulate(program, op))
+    return dense.dense(x, w, op.bias, multiplier(program, op), **_unary(program, op))
 
 
 @_step(MatMul)
@@ -258,30 +241,13 @@ def _binary(program: Program, op: Add | Mul | MatMul) -> dict[str, int]:
 
 @_step(MaxPool)
 def _max_pool(program: Program, op: MaxPool, x: np.ndarray) -> np.ndarray:
-    return pool.max_pool(
-        x,
-        out=_image(program, op),
-        kernel=op.kernel,
-        strides=op.strides,
-        dilations=op.dilations,
-        pads=op.pads,
-    )
+    return pool.max_pool(x, kernel=op.kernel, **_window(program, op))
 
 
 @_step(AveragePool)
 def _average_pool(program: Program, op: AveragePool, x: np.ndarray) -> np.ndarray:
     return pool.average_pool(
-        x,
-        pool_multipliers(program, op),
-        x_zero=_x(program, op).zero_point,
-        y_zero=_y(program, op).zero_point,
-        lo=op.lo,
-        hi=op.hi,
-        out=_image(program, op),
-        kernel=op.kernel,
-        strides=op.strides,
-        dilations=op.dilations,
-        pads=op.pads,
+        x, pool_multipliers(program, op), **_unary(program, op), kernel=op.kernel, **_window(program, op)
     )
 
 
@@ -292,14 +258,7 @@ def _lut(program: Program, op: Lut, x: np.ndarray) -> np.ndarray:
 
 @_step(PRelu)
 def _prelu(program: Program, op: PRelu, x: np.ndarray) -> np.ndarray:
-    return prelu.prelu(
-        x,
-        *prelu_multipliers(program, op),
-        x_zero=_x(program, op).zero_point,
-        y_zero=_y(program, op).zero_point,
-        lo=op.lo,
-        hi=op.hi,
-    )
+    return prelu.prelu(x, *prelu_multipliers(program, op), **_unary(program, op))
 
 
 @_step(Softmax)
