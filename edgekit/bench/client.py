@@ -13,23 +13,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
+from edgekit.closing import Closing
 from edgekit.errors import InputError
 
 SERVER = Path(__file__).with_name("server.py")
 TIMEOUT = 3600.0
 LOG_TAIL = 4000
 
-_Opened = TypeVar("_Opened", bound="Answering")
-
 
 class PeerError(InputError):
     """A peer cannot be installed, refuses a model, or ends."""
 
 
-class Answering:
+class Answering(Closing):
     """A process that answers requests, a JSON object a line.
 
     Between requests it is stopped (SIGSTOP), so that threads that spin while they wait for work disturb nobody.
@@ -113,12 +111,6 @@ class Answering:
             self._process.kill()
             self._process.wait()
         self._log.close()
-
-    def __enter__(self: _Opened) -> _Opened:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 class Client(Answering):

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
 from edgekit.bench.rounds import Times
+from edgekit.closing import Closing
 
 
 class Server(Protocol):
@@ -19,7 +19,7 @@ class Server(Protocol):
     def close(self) -> None: ...
 
 
-class Isolated:
+class Isolated(Closing):
     """Loads a model in a peer's process, and times its rounds there.
 
     Attributes:
@@ -67,9 +67,3 @@ class Isolated:
 
     def close(self) -> None:
         self._client.close()
-
-    def __enter__(self) -> Isolated:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

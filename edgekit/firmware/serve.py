@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from edgekit.building.cache import cached
 from edgekit.building.targets import Target, kernel_files
+from edgekit.closing import Closing
 from edgekit.firmware import toolchain
 from edgekit.firmware.boards import linker_script
 from edgekit.program import Program
@@ -56,7 +56,7 @@ def image(target: Target) -> Path:
     return cached(f"serve-{target.name}", parts, make) / "serve.elf"
 
 
-class Server:
+class Server(Closing):
     """The image in its emulator; a context manager."""
 
     def __init__(self, target: Target) -> None:
@@ -71,14 +71,6 @@ class Server:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the emulator and removes its files."""

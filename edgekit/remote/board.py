@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from edgekit.building.cache import cached_build
 from edgekit.building.targets import Target, TargetError, read_targets
+from edgekit.closing import Closing
 from edgekit.errors import BoardError, EdgekitError, InputError
 from edgekit.remote.ssh import LOST, MARK, NOT_EXECUTABLE, NOT_FOUND, Address, Session
 from edgekit.serving import Capabilities, Client
@@ -19,7 +19,7 @@ from edgekit.serving.process import serving
 from edgekit.sources import source_root
 
 
-class Board:
+class Board(Closing):
     """A machine with Linux that is reached through ssh; a context manager.
 
     Attributes:
@@ -48,14 +48,6 @@ class Board:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the connection; nothing is left on the board."""

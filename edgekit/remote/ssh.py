@@ -19,9 +19,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
+from edgekit.closing import Closing
 from edgekit.errors import BoardError, InputError
 from edgekit.serving.pipes import MAX_GREETING_BYTES
 
@@ -93,7 +93,7 @@ class Address:
         return f"ssh://{f'{self.user}@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"
 
 
-class Session:
+class Session(Closing):
     """A connection; a context manager.
 
     Attributes:
@@ -117,14 +117,6 @@ class Session:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the connection; the folder is gone then."""
