@@ -67,6 +67,25 @@ class _Noise:
         return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A tensor of the program, at `index`, what it is in the graph, and their difference so far."""
+
+    tensor: Tensor
+    index: int
+    op: str
+    value: Value
+    name: str
+    noise: _Noise
+
+    def add(self, floats: Mapping[str, np.ndarray], tensors: Mapping[int, np.ndarray]) -> None:
+        """One batch: the float model's tensors by name, the program's by index."""
+        self.noise.add(_canonical(floats[self.value.source or ""], self.value), _real(tensors[self.index], self.tensor))
+
+    def layer(self) -> Layer:
+        return Layer(self.name, self.op, self.noise.sqnr_db, self.noise.largest)
+
+
 def compare(
     onnx_model: Path,
     ekm_model: Path,
@@ -99,39 +118,44 @@ def compare(
     model = engine.model
     given = preprocessing or Preprocessing()
     recorded = engine.recorded(given)
-    indexes = {name: i for i, name in enumerate(program.tensors)}
-    names = _float_names(program, graph)
-    pairs = [
-        (names[tensor.name], op.opcode.name.lower(), graph.values[names[tensor.name]], tensor)
-        for op in program.ops
-        for tensor in (program.tensors[name] for name in op.outputs)
-        if tensor.quant is not None and _same(graph.values.get(names[tensor.name]), tensor)
-    ]
-    if not any(tensor.name in graph.values for *_, tensor in pairs):  # outputs are named alike everywhere
+    pairs = _pairs(program, graph)
+    if not any(pair.tensor.name in graph.values for pair in pairs):  # outputs are named alike everywhere
         raise ModelError(f"{ekm_model}: no tensor of it is named in {onnx_model}; it was converted from another model, or stripped")
 
     orders = _orders(ekm_model, program, model, graph)
     outputs = [port.name for port in graph.outputs]
-    sizes = {value.source: tensor.size for _, _, value, tensor in pairs if value.source}
+    sizes = {pair.value.source: pair.tensor.size for pair in pairs if pair.value.source}
     sizes |= dict.fromkeys(outputs, 1)
     taps = Taps(imported.float_model, sizes)
     known = {name: _for_onnx(recorded[name], orders[name]) for name in recorded}
     dataset = open_data(data, input_specs(graph), given, samples, known)
-    layers = {tensor.name: _Noise() for *_, tensor in pairs}
     output = _Noise()
     done = 0
     for batch in dataset.batches():
         results, tensors = model.trace(_fed(model, batch.inputs, orders))
         floats = {name: array for i in range(taps.passes) for name, array in taps.run(i, batch.inputs)}
-        for _, _, value, tensor in pairs:
-            layers[tensor.name].add(_canonical(floats[value.source or ""], value), _real(tensors[indexes[tensor.name]], tensor))
+        for pair in pairs:
+            pair.add(floats, tensors)
         for name, port in zip(outputs, model.outputs, strict=True):
             output.add(floats[name], _output(results[port.name], port, orders[name]))
         done += batch.count
         if progress:
             progress("comparing", done, dataset.samples)
-    rows = [Layer(name, op, layers[tensor.name].sqnr_db, layers[tensor.name].largest) for name, op, _, tensor in pairs]
-    return Comparison(rows, output.sqnr_db, dataset.samples)
+    return Comparison([pair.layer() for pair in pairs], output.sqnr_db, dataset.samples)
+
+
+def _pairs(program: Program, graph: Graph) -> list[_Pair]:
+    """The quantized tensors that the graph has too, in order of computation."""
+    indexes = {name: i for i, name in enumerate(program.tensors)}
+    names = _float_names(program, graph)
+    pairs = []
+    for op in program.ops:
+        for tensor in (program.tensors[name] for name in op.outputs):
+            name = names[tensor.name]
+            value = graph.values.get(name)
+            if tensor.quant is not None and value is not None and value.source is not None and value.shape == tensor.shape:
+                pairs.append(_Pair(tensor, indexes[tensor.name], op.opcode.name.lower(), value, name, _Noise()))
+    return pairs
 
 
 def _orders(path: Path, program: Program, model: Model, graph: Graph) -> dict[str, Order]:
@@ -191,10 +215,6 @@ def _float_names(program: Program, graph: Graph) -> dict[str, str]:
         if isinstance(op, Dequantize) and op.inputs[0] not in graph.values and op.perm == tuple(range(len(op.perm))):
             names[op.inputs[0]] = op.outputs[0]
     return names
-
-
-def _same(value: Value | None, tensor: Tensor) -> bool:
-    return value is not None and value.source is not None and value.shape == tensor.shape
 
 
 def _canonical(array: np.ndarray, value: Value) -> np.ndarray:

@@ -70,19 +70,21 @@ def c_header() -> str:
         out.append(f"#define EK_OPERANDS_{opcode.name} {operands.least}, {operands.most}, {inplace}")
     out.append("")
     for struct in _STRUCTS:
-        out.append(f"/* {struct.doc} */")
-        out.append(f"typedef struct ek_{struct.name} {{")
-        for f in struct.fields:
-            ctype = f.ctype if f.ctype == "float" else f.ctype + "_t"
-            array = f"[{f.count}]" if f.count else ""
-            out.append(f"    {ctype} {f.name}{array}; /* {f.doc} */")
-        out.append(f"}} ek_{struct.name};")
-        out.append(
-            f'_Static_assert(sizeof(ek_{struct.name}) == {struct.dtype.itemsize}, "ek_{struct.name}");'
-        )
-        out.append("")
+        out += [*_c_struct(struct), ""]
     out.append("#endif /* EK_FORMAT_H */")
     return "\n".join(out) + "\n"
+
+
+def _c_struct(struct: schema.Struct) -> list[str]:
+    """The lines that define a record."""
+    out = [f"/* {struct.doc} */", f"typedef struct ek_{struct.name} {{"]
+    for f in struct.fields:
+        ctype = f.ctype if f.ctype == "float" else f.ctype + "_t"
+        array = f"[{f.count}]" if f.count else ""
+        out.append(f"    {ctype} {f.name}{array}; /* {f.doc} */")
+    out.append(f"}} ek_{struct.name};")
+    out.append(f'_Static_assert(sizeof(ek_{struct.name}) == {struct.dtype.itemsize}, "ek_{struct.name}");')
+    return out
 
 
 def _table(struct: schema.Struct) -> str:

@@ -54,14 +54,26 @@ def explicit_window(
     needed = [
         _ceil_pad(*sizes) for sizes in zip(inputs, begin, end, strides, spans, strict=True)
     ] if ceil_mode else end  # fmt: skip
-    counts_padding = bool(attrs.get("count_include_pad", 0)) and needed != end
-    if not counts_padding:
-        return [_with_pads(node, begin + needed)], {}
-    # What ceil_mode adds is not counted, what is declared is: the latter becomes part of the input.
+    if attrs.get("count_include_pad", 0) and needed != end:
+        return _counted_padding(node, begin, end, needed, opset)
+    return [_with_pads(node, begin + needed)], {}
+
+
+def _counted_padding(
+    node: onnx.NodeProto, begin: list[int], end: list[int], needed: list[int], opset: int
+) -> tuple[list[onnx.NodeProto], dict[str, list[int]]]:
+    """An average pooling that counts its padding, as `explicit_window` returns it.
+
+    What ceil_mode adds is not counted, what is declared is: the latter becomes part of the input.
+
+    Args:
+        begin, end: the declared pads.
+        needed: those at the end with what ceil_mode adds.
+    """
     extra = [b - a for a, b in zip(end, needed, strict=True)]
-    pool = _with_pads(node, [0] * n + extra)
+    pool = _with_pads(node, [0] * len(begin) + extra)
     pool.attribute.remove(next(a for a in pool.attribute if a.name == "count_include_pad"))
-    if not any(declared):
+    if not any((*begin, *end)):
         return [pool], {}
     pool.input[0] = f"{node.output[0]}.padded"
     full = [0, 0, *begin, 0, 0, *end]

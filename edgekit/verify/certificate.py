@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +123,9 @@ def check_certificate(
     if sha256 != known["model"].get("sha256"):
         raise CheckError(f"{name}: not the file that {path} certifies: its SHA-256 differs")
     source = known["inputs"]
-    if source.get("source") == "data" and inputs is None:
-        raise InputError(f"{path}: was made with data; give the same with --input")
-    if source.get("source") == "synthetic" and source.get("generator") != GENERATOR:
-        raise InputError(
-            f"{path}: made by generator {source.get('generator')} of synthetic samples, this one is {GENERATOR}"
-        )
     report = verify(
         model,
-        None if source.get("source") == "synthetic" else inputs,
+        _certified_inputs(path, source, inputs),
         backends=backends,
         samples=known["samples"],
         seed=source.get("seed", 0),
@@ -148,6 +142,28 @@ def check_certificate(
         raise InputError(f"{path}: says nothing of tensor '{min(uncertified)}'; make the certificate again")
     _compare(report, known)
     return report
+
+
+def _certified_inputs(
+    path: str | os.PathLike[str], source: Mapping[str, Any], given: Inputs | None
+) -> Inputs | None:
+    """The data to verify with, None for synthetic samples.
+
+    Args:
+        source: what the certificate says of its inputs.
+
+    Raises:
+        InputError: they cannot be made again.
+    """
+    if source.get("source") == "data" and given is None:
+        raise InputError(f"{path}: was made with data; give the same with --input")
+    if source.get("source") != "synthetic":
+        return given
+    if source.get("generator") != GENERATOR:
+        raise InputError(
+            f"{path}: made by generator {source.get('generator')} of synthetic samples, this one is {GENERATOR}"
+        )
+    return None
 
 
 def _identify(model: Model) -> tuple[str, str]:
