@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 
 from edgekit.errors import EdgekitError
+from edgekit.parallel import processors
 from edgekit.sources import source_root
 
 GRACE_SECONDS = 10
@@ -23,7 +24,7 @@ def scons(*arguments: str) -> None:
         EdgekitError: it fails; the message has the first error, and with EDGEKIT_TRACEBACK set everything that
             was printed is on stderr.
     """
-    command = [sys.executable, "-m", "SCons", "-Q", f"-j{os.cpu_count() or 1}", "-C", str(source_root()), *arguments]
+    command = [sys.executable, "-m", "SCons", "-Q", f"-j{processors()}", "-C", str(source_root()), *arguments]
     code, printed = _run(command)
     if code:
         if os.environ.get("EDGEKIT_TRACEBACK"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgekit.building.targets import Target
 from edgekit.errors import CheckError
 from edgekit.firmware import toolchain
+from edgekit.parallel import processors
 
 RUN_SECONDS = 600
 
@@ -47,7 +48,7 @@ def build(folder: Path) -> Path:
     Raises:
         EdgekitError: it fails.
     """
-    toolchain.run(["make", "-s", "-j2", "STACK=-fcallgraph-info=su"], folder)
+    toolchain.run(["make", "-s", f"-j{processors()}", "STACK=-fcallgraph-info=su"], folder)
     return folder / "firmware.elf"
 
 

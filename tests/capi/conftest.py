@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.parallel import processors
 from tests.capi.net import Library
 
 
 def scons(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs SCons with a build folder of its own."""
-    command = [sys.executable, "-m", "SCons", "-C", str(root), "-Q", "-j2", f"build_dir={folder}", *arguments]
+    command = [sys.executable, "-m", "SCons", "-C", str(root), "-Q", f"-j{processors()}", f"build_dir={folder}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
