@@ -177,6 +177,21 @@ def plain_3x3(rng: Rng, values: int) -> dict[str, int]:
             return g
 
 
+def thin_image(rng: Rng, values: int) -> dict[str, int]:
+    """A window of 3x3 over one to three positions of 200 or more, upright or lying; `values` does not count."""
+    sides = int(rng.integers(1, 4)), int(rng.integers(200, 450))
+    h, w = sides if rng.random() < 0.5 else sides[::-1]
+    stride = int(pick(rng, 1, 1, 2))
+    top, bottom = rng.integers(int(h < 3), 3, 2)
+    left, right = rng.integers(int(w < 3), 3, 2)
+    return {
+        "kernel_h": 3, "kernel_w": 3, "stride_h": stride, "stride_w": stride, "dilation_h": 1, "dilation_w": 1,
+        "pad_top": int(top), "pad_left": int(left), "pad_bottom": int(bottom), "pad_right": int(right),
+        "h": h, "w": w,
+        "out_h": (h + int(top + bottom) - 3) // stride + 1, "out_w": (w + int(left + right) - 3) // stride + 1,
+    }  # fmt: skip
+
+
 def sparse_window(rng: Rng, values: int) -> dict[str, int]:
     """Taps or windows far apart from each other, most of them in the padding."""
     kh, kw = pick(rng, (1, 1), (1, 2), (1, 3), (2, 2), (3, 3), (5, 5))
@@ -340,6 +355,11 @@ def dense_row(rng: Rng, directed: bool) -> Case:
 def depthwise_sparse(rng: Rng, directed: bool) -> Case:
     """Depthwise convolution, of which every third reads few of the columns that its windows span."""
     return depthwise(rng, directed, (window, plain_3x3, sparse_window))
+
+
+def depthwise_thin(rng: Rng, directed: bool) -> Case:
+    """Depthwise convolution, of which every third is of an image with few rows or few columns."""
+    return depthwise(rng, directed, (window, plain_3x3, thin_image))
 
 
 def depthwise(
@@ -816,6 +836,7 @@ LAYERS: dict[str, Callable[[Rng, bool], Case]] = {
     **dict.fromkeys(("winograd_avx512vnni", "winograd_avx2", "winograd_sse41"), conv2d_3x3),
     "conv2d_first_avx512vnni": conv2d_first,
     **dict.fromkeys(("depthwise_avx512vnni", "depthwise_avx2", "depthwise_sse41"), depthwise_sparse),
+    **dict.fromkeys(("depthwise_dsp", "depthwise_v6m", "depthwise_mve", "depthwise_3x3_mve"), depthwise_thin),
     **dict.fromkeys(("dense_avx512vnni", "dense_avx2", "dense_sse41"), dense_row),
 }
 """Generators for kernels that compute few cases of their kind, or have ways of their own for some."""

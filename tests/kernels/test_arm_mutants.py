@@ -115,6 +115,7 @@ MUTANTS = [
     Mutant("unsigned odd channels", "cortexm/conv2d_paired_dsp.c", 'asr #8\\n"', 'lsr #8\\n"', M4),
     Mutant("clamp of the type only", "cortexm/conv2d_paired_dsp.c", "if (!ek_dsp_is_whole(&p->clamp))", "if (0)", M4),
     Mutant("single output as two", "cortexm/depthwise_dsp.c", '"    vmov s5, r8\\n"', '""', M4),
+    Mutant("strips in six bits", "cortexm/depthwise_dsp.c", ".strips = count / 2,", ".strips = count / 2 & 63,", M4),
     Mutant("position behind the line", "cortexm/depthwise_dsp.c", "at >= 0 && at < along->in;", "at >= 0 && at <= along->in;", M4),
     Mutant("line below the input", "cortexm/depthwise_dsp.c", "v < part->lines; v++)", "v < part->lines - 1; v++)", M4),
     Mutant("products beyond 16 bits", "cortexm/depthwise_dsp.c", "< 32000.0f", "< 1e30f", M4),
@@ -172,4 +173,4 @@ def test_mutant_is_caught(mutant: Mutant, name: str, kernels: list[Kernel], tmp_
     kernel = machine.kernels[mutant.kernel]
     scalar = scalar_of(mutant.kind, kernels)
     with pytest.raises(AssertionError, match=r"case|wrote|changed|ended"):
-        compare_with_scalar(machine, kernel, scalar, lambda seed: case(mutant.kind, seed), 0, VALUES)
+        compare_with_scalar(machine, kernel, scalar, lambda seed: case(mutant.kind, seed, mutant.kernel), 0, VALUES)

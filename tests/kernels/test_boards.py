@@ -93,5 +93,5 @@ def test_board_kernel(
     machine = driver(name)
     scalar = scalar_of(kind, kernels)
     print(f"EDGEKIT_SEED={SEED}")
-    values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed), SEED, VALUES)
+    values, cases = compare_with_scalar(machine, machine.kernels[stem], scalar, lambda seed: case(kind, seed, stem), SEED, VALUES)
     print(f"{stem} on {name}: {values} values in {cases} cases")
