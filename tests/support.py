@@ -225,25 +225,23 @@ def dense(r: Random) -> p.Program:
 
 
 def matmul(r: Random) -> p.Program:
-    b, m, k, n = Build(), r.int(1, 20), r.int(1, 50), r.int(1, 20)
-    batch = tuple(r.int(1, 3) for _ in range(r.int(0, 2)))
-    shared = r.rng.random() < 0.4
-    qa, qb = r.quant(0.1), r.quant(0.1)
-    a = b.input((*batch, m, k), qa)
-    c = b.input((*(1 for _ in batch), k, n) if shared else (*batch, k, n), qb)
-    about = float(qa.scale) * float(qb.scale) * np.sqrt(k) * 40
-    return b.finish(b.op(p.MatMul, [a, c], (*batch, m, n), r.quant(about), **r.clamp()))
+    return _product(r, p.MatMul)
 
 
 def matmul_transposed(r: Random) -> p.Program:
+    return _product(r, p.MatMulTransposed)
+
+
+def _product(r: Random, op: type[p.MatMul]) -> p.Program:
     b, m, k, n = Build(), r.int(1, 20), r.int(1, 50), r.int(1, 20)
+    factor = (n, k) if op is p.MatMulTransposed else (k, n)
     batch = tuple(r.int(1, 3) for _ in range(r.int(0, 2)))
     shared = r.rng.random() < 0.4
     qa, qb = r.quant(0.1), r.quant(0.1)
     a = b.input((*batch, m, k), qa)
-    c = b.input((*(1 for _ in batch), n, k) if shared else (*batch, n, k), qb)
+    c = b.input((*(1 for _ in batch), *factor) if shared else (*batch, *factor), qb)
     about = float(qa.scale) * float(qb.scale) * np.sqrt(k) * 40
-    return b.finish(b.op(p.MatMulTransposed, [a, c], (*batch, m, n), r.quant(about), **r.clamp()))
+    return b.finish(b.op(op, [a, c], (*batch, m, n), r.quant(about), **r.clamp()))
 
 
 def _operands(r: Random, b: Build) -> tuple[list[str], tuple[int, ...]]:
