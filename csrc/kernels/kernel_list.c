@@ -26,6 +26,7 @@
 #define EK_BLOCK_winograd_neon ~, 4
 
 /* And those of kernels with an estimate. */
+#define EK_PAYS_conv2d_first_avx512vnni ~, ek_conv2d_first_avx512vnni_pays
 #define EK_PAYS_winograd_avx512vnni ~, ek_winograd_avx512vnni_pays
 #define EK_PAYS_winograd_avx2 ~, ek_winograd_avx2_pays
 #define EK_PAYS_winograd_sse41 ~, ek_winograd_sse41_pays

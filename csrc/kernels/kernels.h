@@ -19,6 +19,7 @@
 #undef EK_KERNEL
 
 /* Of the kernels that are not always faster: ek_kernel.pays. */
+int ek_conv2d_first_avx512vnni_pays(const void *params);
 int ek_winograd_avx512vnni_pays(const void *params);
 int ek_winograd_avx2_pays(const void *params);
 int ek_winograd_sse41_pays(const void *params);
