@@ -134,7 +134,7 @@ static first_shape first_shape_of(const ek_conv_params *p)
     return s;
 }
 
-/* Loose byte number `i`, which is byte `at` of row `kh` of a window; `plane` is that row's first. */
+/* Loose byte number `i`: byte `at` of row `kh` of a window; `plane` is that row's first. */
 static void plan_loose(first_plan *plan, const first_shape *s, int32_t i, int32_t step, int32_t kh,
                        int32_t at, const uint8_t *plane)
 {
@@ -192,8 +192,8 @@ typedef struct plane_order {
 #define NARROW 3 /* bytes from one window to the next */
 #define WINDOWS_OF(step) ((step) <= NARROW ? 16 : 8)
 
-/* Rows of the input that one phase of the planes is made of: those from `first` to `end` are inside,
- * the others padding. */
+/* Rows of the input that one phase of the planes is made of: those from `first` to `end` are
+ * inside, the others padding. */
 typedef struct input_rows {
     const int8_t *bytes; /* of row 0 from its first column on, wherever that is */
     ptrdiff_t next;      /* bytes to the next row */
@@ -251,8 +251,8 @@ INLINE void store_steps(const int narrow, int both, __m512i v, const plane_order
     }
 }
 
-/* Fills one or two steps (`both`) of WINDOWS_OF(step) windows in all rows of their planes. The first
- * one begins `at` bytes behind the first column; `narrow` is a constant. */
+/* Fills one or two steps (`both`) of WINDOWS_OF(step) windows in all rows of their planes. The
+ * first window begins `at` bytes behind the first column; `narrow` is a constant. */
 INLINE void fill_windows(const int narrow, int both, const first_shape *s, const input_rows *rows,
                          ptrdiff_t at, uint8_t *to, const plane_order *order)
 {
@@ -272,9 +272,9 @@ INLINE void fill_windows(const int narrow, int both, const first_shape *s, const
         store_steps(narrow, both, padding, order, to, s->plane_bytes);
 }
 
-/* Fills the planes of a phase, whose first window begins `at` bytes behind the first column. What is
- * written behind the end of a row is overwritten by the next one: later, as the last windows come
- * first. */
+/* Fills the planes of a phase, whose first window begins `at` bytes behind the first column. What
+ * is written behind the end of a row is overwritten by the next one: later, as the last windows
+ * come first. */
 static void fill_phase(const first_shape *s, const input_rows *rows, ptrdiff_t at, uint8_t *planes,
                        const plane_order *order)
 {
