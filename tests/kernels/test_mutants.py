@@ -102,6 +102,13 @@ SCALAR = [
 ]  # fmt: skip
 
 
+SLIDING = [
+    Mutant("the column that windows do not share", "x86/max_pool.h", "shared = last;", "shared = middle;", ("max_pool_avx512vnni",)),
+    Mutant("a window that slides out of the input", "x86/max_pool.h", "(p->in.w - 3 + p->pad_left) / 2 + 1",
+           "(p->in.w - 2 + p->pad_left) / 2 + 1", ("max_pool_avx512vnni",)),
+]  # fmt: skip
+
+
 def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mutant]:
     """The mutants of one x86 set; `prefix` of its intrinsics, `register` type, `width` in bytes."""
     header, lanes = f"x86/requant_{isa}.h", width // 4
@@ -173,6 +180,7 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
                "    if (rest.ch < 0)", on("depthwise")),
         Mutant("lowest value", f"x86/max_pool_{isa}.c", "_set1_epi8(-128)", "_set1_epi8(-127)", on("max_pool")),
         Mutant("block behind the range", "x86/max_pool.h", "ek_min(c, range->ch_end - BYTES)", "c", on("max_pool")),
+        *(replace(m, kernels=on("max_pool")) for m in SLIDING),
     ]  # fmt: skip
 
 
@@ -295,6 +303,7 @@ AVX512VNNI = [
     Mutant("dropped tail", "x86/lut_avx512vbmi.c", "    if (i < range->ch_end)", "    if (0)", ("lut_avx512vbmi",)),
     Mutant("lowest value", "x86/max_pool_avx512vnni.c", "_set1_epi8(-128)", "_set1_epi8(-127)", ("max_pool_avx512vnni",)),
     Mutant("block behind the range", "x86/max_pool.h", "ek_min(c, range->ch_end - BYTES)", "c", ("max_pool_avx512vnni",)),
+    *SLIDING,
     Mutant("fused multiply-add in requantization", "x86/requant_avx512vnni.h", TOP_REQUANTIZE,
            """const __m512 magic = _mm512_set1_ps(12582912.0f), v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
            const __m512 once = _mm512_sub_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), multiplier, magic), magic);
