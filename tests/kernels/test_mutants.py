@@ -162,7 +162,7 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
                "memcpy(out, buffer, (size_t)end);", on("dense")),
         Mutant("starts behind the last", "x86/dense_halves.h", "memcpy(start, block.start, (size_t)lanes * sizeof start[0]);",
                "memcpy(start, block.start, sizeof start);", on("dense")),
-        Mutant("saturating 16-bit product pairs", f"x86/conv2d_{isa}.c", f"= {prefix}_madd_epi16(w, x);",
+        Mutant("saturating 16-bit product pairs", "x86/pairs.h", f"= {prefix}_madd_epi16(w, x);",
                f"""= {prefix}_min_epi32({prefix}_madd_epi16(w, x), {prefix}_set1_epi32(32767));""", on("conv2d")),
         Mutant("padding of zero", "x86/conv2d_panel.h", "fill16(zero, to + i);", "fill16(zero & 0, to + i);", on("conv2d")),
         Mutant("dropped tail of taps", "x86/conv2d_panel.h", "    for (; i < count; i++)\n        to[i] = from[i];",
@@ -176,6 +176,24 @@ def vector_mutants(isa: str, prefix: str, register: str, width: int) -> list[Mut
                on("conv2d")),
         Mutant("last lane of a part tile", f"x86/conv2d_{isa}.c", f"i < ek_min(lane + {lanes}, tile->end)",
                f"i < ek_min(lane + {lanes} - 1, tile->end)", on("conv2d")),
+        Mutant("large multipliers as small ones", "x86/conv2d_wide.h", "if (weights->large)", "if (0)", on("conv2d")),
+        Mutant("multipliers of the first channels only", "x86/conv2d_panel.h", "range->ch; o < range->ch_end;", "range->ch; o < range->ch;",
+               on("conv2d")),
+        Mutant("clamp of the type only", "x86/conv2d_wide.h", "if (r->clamps)", "if (0)", on("conv2d")),
+        Mutant("zero point without saturation", header, "_adds_epi16(ab16, r->zero)", "_add_epi16(ab16, r->zero)", on("conv2d")),
+        Mutant("truncation of wide sums", header, f"ab16 = {prefix}_packs_epi32({prefix}_cvtps_epi32(a)",
+               f"ab16 = {prefix}_packs_epi32({prefix}_cvttps_epi32(a)", on("conv2d")),
+        Mutant("the other half of widened weights", "x86/conv2d_wide.h", "v_half(from + 4 * LANES, 1)", "v_half(from + 4 * LANES, 0)",
+               on("conv2d")),
+        Mutant("widened weights of the first tile", "x86/conv2d_panel.h", "s->kept ? i * s->tile_bytes : 0", "0", on("conv2d")),
+        Mutant("widened weights of the first group", "x86/conv2d_panel.h", "        walk.panel.ready = 0;\n", "", on("conv2d")),
+        Mutant("weights that were not kept", "x86/conv2d_panel.h", "walk->panel.ready = walk->s->kept;", "walk->panel.ready = 1;",
+               on("conv2d")),
+        Mutant("windows behind the last", "x86/conv2d_panel.h", "if (whole && windows == BLOCK)", "if (whole)", on("conv2d")),
+        Mutant("channels beyond the range", "x86/conv2d_panel.h", "lane + WIDE_N <= tile->end;", "lane <= tile->end;", on("conv2d")),
+        Mutant("first channels of a block", "x86/conv2d_panel.h", "buffer[i] + first, (size_t)", "buffer[i], (size_t)", on("conv2d")),
+        Mutant("dense rows read behind the input", "x86/conv2d_panel.h", "(end - from) / CHUNK * CHUNK;", "(end - from) + CHUNK;", on("conv2d")),
+        Mutant("dropped tail of dense rows", "x86/conv2d_panel.h", "    if (i < count) {", "    if (0) {", on("conv2d")),
         Mutant("dropped tail of channels", "x86/depthwise.h", "    if (rest.ch < rest.ch_end)",
                "    if (rest.ch < 0)", on("depthwise")),
         Mutant("lowest value", f"x86/max_pool_{isa}.c", "_set1_epi8(-128)", "_set1_epi8(-127)", on("max_pool")),
@@ -205,6 +223,11 @@ VECTOR = [
            ("depthwise_avx2", "depthwise_sse41")),
     Mutant("index not shifted", "x86/lut_avx2.c", "_mm256_set1_epi8(-128)", "_mm256_set1_epi8(0)", ("lut_avx2",)),
     Mutant("dropped tail", "x86/lut_avx2.c", "    if (rest.ch < rest.ch_end)", "    if (rest.ch < 0)", ("lut_avx2",)),
+]  # fmt: skip
+
+COPIED_PAIRS = [
+    Mutant("pairs that are not copied", "x86/conv2d_panel.h", "if (walk->s->copied)\n", "if (0)\n", ("conv2d_sse41",)),
+    Mutant("padding without copies", "x86/conv2d_panel.h", "&& all_inside(p);", ";", ("conv2d_sse41",)),
 ]  # fmt: skip
 
 WINOGRAD = ("winograd_avx512vnni", "winograd_avx2", "winograd_sse41")
@@ -423,7 +446,7 @@ AVX512VNNI = [
 ]  # fmt: skip
 
 LISTED = {stem for stem, _, _ in listed_kernels()}
-PAIRS = [(m, k) for m in SCALAR + VECTOR + TRANSFORMS + AVX512VNNI for k in m.kernels if k in LISTED]
+PAIRS = [(m, k) for m in SCALAR + VECTOR + COPIED_PAIRS + TRANSFORMS + AVX512VNNI for k in m.kernels if k in LISTED]
 
 
 def sources_of(root: Path, kernel: str) -> list[Path]:

@@ -2,15 +2,19 @@
  *
  * Convolution and dense layers as a matrix product of int16, two products per 32-bit lane.
  *
- * Four weights of a channel fill two lanes, so a vector holds four channels, each in two halves
- * that are added at the end. Widening first makes every product pair exact: 2 * 128 * 128 fits a
- * lane, which the 8-bit multiply-add does not promise.
+ * Widening first makes every product pair exact: 2 * 128 * 128 fits a lane, which the 8-bit
+ * multiply-add does not promise. Where many windows share weights, these are widened in scratch
+ * (conv2d_wide.h). Else they are widened on the way to the registers: four weights of a channel
+ * fill two lanes, so a vector holds four channels, each in two halves that are added at the end.
  */
-#include "requant_avx2.h"
+#define EK_VECTOR_AVX2
+#include "vector.h"
 
-typedef ek_requant_avx2 requant;
+#include "pairs.h"
 
 #define BLOCK 6
+#define COPIES 1
+#define widen_copies16 widen16
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void widen16(const int8_t *from, int16_t *to)
@@ -24,9 +28,24 @@ INLINE void fill16(int32_t value, int16_t *to)
     _mm256_storeu_si256((__m256i *)(void *)to, _mm256_set1_epi16((short)value));
 }
 
+INLINE __m256i broadcast_copies(const int16_t *x)
+{
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+INLINE void store_halves(__m256i bytes, int8_t *a, int8_t *b)
+{
+    _mm_storeu_si128((__m128i *)(void *)a, _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128((__m128i *)(void *)b, _mm256_extracti128_si256(bytes, 1));
+}
+
 struct conv_tile;
 static void multiply(const struct conv_tile *tile, const int16_t *x, int8_t *const *out, int32_t o,
                      int32_t windows, const requant *r);
+
+#include "conv2d_wide.h"
 
 #include "conv2d_panel.h"
 
@@ -38,15 +57,6 @@ INLINE __m256i load_weights(const int8_t *w)
 INLINE __m256i load_start(const int32_t *start)
 {
     return _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)start));
-}
-
-/* acc + w * x. The addition is spelled in assembly because GCC otherwise moves all products of a
- * step ahead of all sums, runs out of registers and spills the accumulators. */
-INLINE __m256i multiply_add(__m256i acc, __m256i w, __m256i x)
-{
-    const __m256i products = _mm256_madd_epi16(w, x);
-    __asm__ volatile("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
-    return acc;
 }
 
 INLINE __m256i broadcast4(const int16_t *x)
@@ -166,7 +176,8 @@ INLINE void multiply8(const int windows, const conv_tile *tile, int32_t lane, co
 }
 
 /* All sixteen channels of one window, for layers that have no more. */
-INLINE void multiply16(const conv_tile *tile, const int16_t *x, int8_t *out, const requant *r)
+static __attribute__((noinline)) void multiply16(const conv_tile *tile, const int16_t *x,
+                                                 int8_t *out, const requant *r)
 {
     const int8_t *w = tile->weights;
     const int8_t *w_end = w + (ptrdiff_t)tile->steps * TILE_N * TILE_K;
@@ -199,11 +210,11 @@ INLINE void multiply16(const conv_tile *tile, const int16_t *x, int8_t *out, con
 typedef void (*multiply_fn)(const conv_tile *tile, int32_t lane, const int16_t *x,
                             int8_t *const *out, int32_t o, const requant *r);
 
-/* Kept out of line: in a larger function the registers do not suffice. */
+/* Kept out of line: in a larger function the registers do not suffice. Aligned as multiply_wide. */
 #define MULTIPLY8(n)                                                                            \
-    static __attribute__((noinline)) void multiply8x##n(const conv_tile *tile, int32_t lane,    \
-                                                        const int16_t *x, int8_t *const *out,   \
-                                                        int32_t o, const requant *r)            \
+    static __attribute__((noinline, aligned(64))) void multiply8x##n(                           \
+        const conv_tile *tile, int32_t lane, const int16_t *x, int8_t *const *out, int32_t o,   \
+        const requant *r)                                                                       \
     {                                                                                           \
         multiply8(n, tile, lane, x, out, o, r);                                                 \
     }

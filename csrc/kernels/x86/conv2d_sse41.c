@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Convolution and dense layers as a matrix product of int16, two products per 32-bit lane: the
- * 128-bit form of conv2d_avx2.c. A vector holds two channels, each in two halves.
+ * 128-bit form of conv2d_avx2.c. A vector holds four channels, or two in two halves each.
  */
-#include "requant_sse41.h"
+#include "vector.h"
 
-typedef ek_requant_sse41 requant;
+#include "pairs.h"
 
 #define BLOCK 6
+#define COPIES 2 /* a copy of a pair beside it makes up for a broadcast of 32 bits */
+#define broadcast_copies broadcast4
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void widen16(const int8_t *from, int16_t *to)
@@ -17,35 +19,61 @@ INLINE void widen16(const int8_t *from, int16_t *to)
     _mm_storeu_si128((__m128i *)(void *)(to + 8), _mm_cvtepi8_epi16(_mm_srli_si128(bytes, 8)));
 }
 
+/* Sixteen values, with copies. */
+INLINE void widen_copies16(const int8_t *from, int16_t *to)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from);
+    const __m128i low = _mm_unpacklo_epi16(bytes, bytes), high = _mm_unpackhi_epi16(bytes, bytes);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_cvtepi8_epi16(low));
+    _mm_storeu_si128((__m128i *)(void *)(to + 8), _mm_cvtepi8_epi16(_mm_srli_si128(low, 8)));
+    _mm_storeu_si128((__m128i *)(void *)(to + 16), _mm_cvtepi8_epi16(high));
+    _mm_storeu_si128((__m128i *)(void *)(to + 24), _mm_cvtepi8_epi16(_mm_srli_si128(high, 8)));
+}
+
+/* Makes copies of the pairs of `count` values, a multiple of 4, and of up to four values more. */
+INLINE void copy_pairs(const int16_t *from, int32_t count, int16_t *to)
+{
+    for (int32_t i = 0; i < count; i += 8) {
+        const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
+        _mm_storeu_si128((__m128i *)(void *)(to + 2 * i), _mm_unpacklo_epi32(v, v));
+        _mm_storeu_si128((__m128i *)(void *)(to + 2 * i + 8), _mm_unpackhi_epi32(v, v));
+    }
+}
+
 INLINE void fill16(int32_t value, int16_t *to)
 {
     _mm_storeu_si128((__m128i *)(void *)to, _mm_set1_epi16((short)value));
     _mm_storeu_si128((__m128i *)(void *)(to + 8), _mm_set1_epi16((short)value));
 }
 
-struct conv_tile;
-static void multiply(const struct conv_tile *tile, const int16_t *x, int8_t *const *out, int32_t o,
-                     int32_t windows, const requant *r);
-
-#include "conv2d_panel.h"
-
 INLINE __m128i load8(const void *from)
 {
     return _mm_loadl_epi64((const __m128i *)from);
 }
 
-/* acc + w * x; in assembly for the reason given in conv2d_avx2.c. */
-INLINE __m128i multiply_add(__m128i acc, __m128i w, __m128i x)
-{
-    const __m128i products = _mm_madd_epi16(w, x);
-    __asm__ volatile("paddd %1, %0" : "+x"(acc) : "x"(products));
-    return acc;
-}
-
+/* In assembly because clang makes two instructions of the intrinsic. */
 INLINE __m128i broadcast4(const int16_t *x)
 {
-    return _mm_castpd_si128(_mm_movedup_pd(_mm_castsi128_pd(load8(x))));
+    typedef int16_t four[4];
+    __m128i v;
+    __asm__("movddup %1, %0" : "=x"(v) : "m"(*(const four *)(const void *)x));
+    return v;
 }
+
+/* As floats for the reason given at v_store_quarters. */
+INLINE void store_halves(__m128i bytes, int8_t *a, int8_t *b)
+{
+    _mm_storel_epi64((__m128i *)(void *)a, bytes);
+    _mm_storeh_pi((__m64 *)(void *)b, _mm_castsi128_ps(bytes));
+}
+
+struct conv_tile;
+static void multiply(const struct conv_tile *tile, const int16_t *x, int8_t *const *out, int32_t o,
+                     int32_t windows, const requant *r);
+
+#include "conv2d_wide.h"
+
+#include "conv2d_panel.h"
 
 /* Sums of four channels over `windows` (a constant of 1 to 6) windows: twelve accumulators, two
  * vectors of weights and two for activations and products fill the sixteen registers. */

@@ -198,6 +198,12 @@ static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const req
                           v_requantize(acc[2], multiplier, r),
                           v_requantize(acc[3], multiplier, r), r);
 }
+static inline vfloat v_limit_top(vfloat a, const requant *r) { return ek_limit_top_avx2(a, r); }
+static inline vint v_pack_any4(vfloat a, vfloat b, vfloat c, vfloat d, const requant *r)
+{
+    return ek_pack32_any_avx2(a, b, c, d, r);
+}
+static inline vint v_clamp_bytes(vint a, const requant *r) { return ek_clamp_bytes_avx2(a, r); }
 static inline vfloat v_setf(float a) { return _mm256_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm256_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm256_storeu_ps(y, a); }
@@ -288,6 +294,12 @@ static inline vint v_requantize4(const vint acc[4], vfloat multiplier, const req
                            v_requantize(acc[2], multiplier, r),
                            v_requantize(acc[3], multiplier, r), r);
 }
+static inline vfloat v_limit_top(vfloat a, const requant *r) { return ek_limit_top_sse41(a, r); }
+static inline vint v_pack_any4(vfloat a, vfloat b, vfloat c, vfloat d, const requant *r)
+{
+    return ek_pack16_any_sse41(a, b, c, d, r);
+}
+static inline vint v_clamp_bytes(vint a, const requant *r) { return ek_clamp_bytes_sse41(a, r); }
 static inline vfloat v_setf(float a) { return _mm_set1_ps(a); }
 static inline vfloat v_loadf(const float *x) { return _mm_loadu_ps(x); }
 static inline void v_storef(float *y, vfloat a) { _mm_storeu_ps(y, a); }
