@@ -227,6 +227,7 @@ VECTOR = [
 
 COPIED_PAIRS = [
     Mutant("pairs that are not copied", "x86/conv2d_panel.h", "if (walk->s->copied)\n", "if (0)\n", ("conv2d_sse41",)),
+    Mutant("copies for a few channels", "x86/conv2d_panel.h", "COPIES > 1 || tile.end", "COPIES > 2 || tile.end", ("conv2d_sse41",)),
     Mutant("padding without copies", "x86/conv2d_panel.h", "&& all_inside(p);", ";", ("conv2d_sse41",)),
 ]  # fmt: skip
 

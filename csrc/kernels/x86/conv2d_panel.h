@@ -82,12 +82,6 @@ static int32_t even_panels(int64_t windows, int32_t most)
     return (int32_t)((windows - 1) / panels / BLOCK + 1) * BLOCK;
 }
 
-/* Whether so many channels take less time as WIDE_N than narrow. */
-static inline int suits_wide(int32_t channels)
-{
-    return channels > LANES;
-}
-
 /* Whether no window reaches beyond the input, for 1x1. */
 static int all_inside(const ek_conv_params *p)
 {
@@ -111,7 +105,7 @@ static conv_shape conv_shape_of(const ek_conv_params *p, int64_t windows)
     s.tile_bytes = (ptrdiff_t)s.row * TILE_N;
     const int32_t most = panel_windows(WIDE_BYTES / COPIES, s.row);
     const int copied = COPIES > 1 && !s.dense_rows;
-    s.wide = most >= WIDE_WINDOWS && windows >= WIDE_LEAST && suits_wide(s.channels)
+    s.wide = most >= WIDE_WINDOWS && windows >= WIDE_LEAST && s.channels > LANES
         && !(copied && s.row / COPIED_MOST > s.channels);
     s.copied = s.wide && copied;
     s.x_row = s.wide ? COPIES * (ptrdiff_t)s.row : s.row;
@@ -311,7 +305,8 @@ static void multiply_panel(const ek_conv_params *p, const conv_shape *s, const c
             tile.start = start;
             tile.multiplier = multiplier;
         }
-        if (s->wide && suits_wide(tile.end - tile.first)) {
+        /* `multiply` does a few channels faster, but knows no copies. */
+        if (s->wide && (COPIES > 1 || tile.end - tile.first > LANES)) {
             multiply_tile(s, &tile, panel, n / TILE_N, base + n, r);
             continue;
         }
