@@ -336,6 +336,19 @@ def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_grou
     return conv_case(rng, fields, Weights(w), x, (start, multiplier), output, (where, values))
 
 
+def conv2d_many_windows(rng: Rng, directed: bool) -> Case:
+    """Convolution with many windows of few values, half of them 1x1 that lie one after the other."""
+    groups = int(pick(rng, 1, 1, 1, 2))
+    c_group, o_group = 4 * int(rng.integers(1, 17)), int(rng.choice(EDGES))
+    pixels = int(rng.integers(30, max(31, 12_000 // (groups * o_group))))
+    if rng.random() < 0.5:
+        g = window(rng, pixels)
+    else:
+        g = dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
+        g |= dict.fromkeys(("pad_top", "pad_left"), 0) | {"h": 1, "out_h": 1, "w": pixels, "out_w": pixels}
+    return convolution(rng, directed, g, groups, c_group, o_group)
+
+
 def dense_row(rng: Rng, directed: bool) -> Case:
     """A dense layer of one row, as a convolution."""
     depth = int(pick(rng, *EDGES, int(rng.integers(1, 900)), 256 * int(rng.integers(1, 5))))
@@ -837,6 +850,7 @@ LAYERS: dict[str, Callable[[Rng, bool], Case]] = {
     "conv2d_first_avx512vnni": conv2d_first,
     **dict.fromkeys(("depthwise_avx512vnni", "depthwise_avx2", "depthwise_sse41"), depthwise_sparse),
     **dict.fromkeys(("depthwise_dsp", "depthwise_v6m", "depthwise_mve", "depthwise_3x3_mve"), depthwise_thin),
+    **dict.fromkeys(("conv2d_avx2", "conv2d_sse41"), conv2d_many_windows),
     **dict.fromkeys(("dense_avx512vnni", "dense_avx2", "dense_sse41"), dense_row),
 }
 """Generators for kernels that compute few cases of their kind, or have ways of their own for some."""
