@@ -337,11 +337,17 @@ def convolution(rng: Rng, directed: bool, g: dict[str, int], groups: int, c_grou
 
 
 def conv2d_many_windows(rng: Rng, directed: bool) -> Case:
-    """Convolution with many windows of few values, half of them 1x1 that lie one after the other."""
+    """Convolution with many windows of few values, most of them 1x1 that lie one after the other.
+
+    A quarter has more weights than such kernels keep widened.
+    """
     groups = int(pick(rng, 1, 1, 1, 2))
     c_group, o_group = 4 * int(rng.integers(1, 17)), int(rng.choice(EDGES))
+    large = rng.random() < 0.25
+    if large:
+        groups, c_group, o_group = 1, 4 * int(rng.integers(44, 57)), 16 * int(rng.integers(6, 9))
     pixels = int(rng.integers(30, max(31, 12_000 // (groups * o_group))))
-    if rng.random() < 0.5:
+    if not large and rng.random() < 0.6:
         g = window(rng, pixels)
     else:
         g = dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
