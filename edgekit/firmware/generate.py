@@ -97,23 +97,40 @@ def port_sizes(program: Program, names: Iterable[str]) -> list[int]:
     return [tensor_bytes(program.tensors[name]) for name in names]
 
 
-def _model_h(subject: Subject, stack_bytes: int) -> str:
-    program, memory = subject.program, subject.target.memory
+def buffer_bytes(program: Program, names: Iterable[str]) -> int:
+    """Of a buffer for all of these inputs or outputs."""
+    return sum(aligned(size) for size in port_sizes(program, names))
+
+
+def model_fields(program: Program, data: bytes, prepared: Prepared) -> dict[str, object]:
+    """What every model.h says of its model.
+
+    Args:
+        data: the model file that `program` was read from.
+        prepared: what the runtime says of it.
+    """
     major, minor, _ = __version__.split(".", 2)
+    return {
+        "version": __version__,
+        "major": major,
+        "minor": minor,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "model_bytes": len(data),
+        "memory_bytes": prepared.memory_bytes,
+        "kernels": kernel_sets(prepared.kernels),
+        "input_count": len(program.inputs),
+        "output_count": len(program.outputs),
+        "inputs_bytes": buffer_bytes(program, program.inputs),
+        "outputs_bytes": buffer_bytes(program, program.outputs),
+    }
+
+
+def _model_h(subject: Subject, stack_bytes: int) -> str:
+    memory = subject.target.memory
     return templates.MODEL_H.substitute(
+        model_fields(subject.program, subject.data, subject.prepared),
         name=subject.name,
         target=subject.target.name,
-        version=__version__,
-        major=major,
-        minor=minor,
-        sha256=hashlib.sha256(subject.data).hexdigest(),
-        model_bytes=len(subject.data),
-        memory_bytes=subject.prepared.memory_bytes,
-        kernels=kernel_sets(subject.prepared.kernels),
-        input_count=len(program.inputs),
-        output_count=len(program.outputs),
-        inputs_bytes=sum(aligned(size) for size in port_sizes(program, program.inputs)),
-        outputs_bytes=sum(aligned(size) for size in port_sizes(program, program.outputs)),
         stack_bytes=stack_bytes,
         flash_bytes=memory["flash"].bytes,
         ram_bytes=memory["ram"].bytes,

@@ -6,14 +6,12 @@ Everything compiles with `src/` as the only include folder and without any flag,
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from edgekit._version import __version__
-from edgekit.firmware.generate import aligned, initializers, kernel_sets, port_sizes, ports, write_text
+from edgekit.firmware.generate import buffer_bytes, initializers, model_fields, ports, write_text
 from edgekit.firmware.manifests import HEADER, manifests
 from edgekit.firmware.runtime import restrict_build, restrict_lists, runtime_sources, with_headers
 from edgekit.program import Program
@@ -179,7 +177,7 @@ def generate_library(contents: Contents, folder: Path) -> None:
     sizes = {
         "model_bytes": len(contents.data),
         "memory_bytes": prepared.memory_bytes,
-        "ports_bytes": _bytes(program, program.inputs) + _bytes(program, program.outputs),
+        "ports_bytes": buffer_bytes(program, program.inputs) + buffer_bytes(program, program.outputs),
     }
     files.update(manifests(contents.title, contents.processor, [model, *sources], sizes, contents.fpu))
     for path, text in files.items():
@@ -209,22 +207,10 @@ def _with_pragmas(text: str, place: str) -> str:
 
 
 def _model_h(contents: Contents) -> str:
-    program = contents.program
-    major, minor, _ = __version__.split(".", 2)
     return _MODEL_H.substitute(
+        model_fields(contents.program, contents.data, contents.prepared),
         title=contents.title,
         processor=contents.processor,
-        version=__version__,
-        major=major,
-        minor=minor,
-        sha256=hashlib.sha256(contents.data).hexdigest(),
-        model_bytes=len(contents.data),
-        memory_bytes=contents.prepared.memory_bytes,
-        kernels=kernel_sets(contents.prepared.kernels),
-        input_count=len(program.inputs),
-        output_count=len(program.outputs),
-        inputs_bytes=_bytes(program, program.inputs),
-        outputs_bytes=_bytes(program, program.outputs),
     )
 
 
@@ -237,8 +223,3 @@ def _model_c(contents: Contents) -> str:
         outputs=ports(program, program.outputs),
         data=initializers(contents.data),
     )
-
-
-def _bytes(program: Program, names: list[str]) -> int:
-    """Of a buffer for all of these inputs or outputs."""
-    return sum(aligned(size) for size in port_sizes(program, names))

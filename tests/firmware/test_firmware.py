@@ -27,14 +27,6 @@ Made = tuple[Path, Firmware]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(__file__).parents[2] / "firmware_examples" / "digits"
-    path = tmp_path_factory.mktemp("model") / "digits.ekm"
-    convert(folder / "digits.onnx", path, calibration=folder / "digits_calib.npz")
-    return path
-
-
-@pytest.fixture(scope="module")
 def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """For the Cortex-M4."""
     ready("cortex-m4")

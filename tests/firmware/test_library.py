@@ -38,14 +38,6 @@ FLAGS = ["-Os", "-w", "-ffunction-sections", "-fdata-sections"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(__file__).parents[2] / "firmware_examples" / "digits"
-    path = tmp_path_factory.mktemp("model") / "digits.ekm"
-    convert(folder / "digits.onnx", path, calibration=folder / "digits_calib.npz")
-    return path
-
-
-@pytest.fixture(scope="module")
 def portable(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """For any 32-bit processor."""
     ready("cortex-m3")
