@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two builds of the library on models, interleaved in one process: what a change of a kernel gains in whole networks.
 
-    git worktree add ../before main && scons -C ../before && scons
+    git worktree add --detach ../before main && scons -C ../before && scons
     python benchmarks/builds.py ../before/build/host/libedgekit.so build/host/libedgekit.so MODEL.ekm...
 
 prints median microseconds of a run from C on one thread, and the ratio of the first build's time to the second's: the
 median and the quartiles of the ratios within rounds. Both must have the C interface of this checkout. First of all they must
-give the same outputs. A call takes some tenths of a microsecond more than in a program in C. `--layers` adds the operators that differ most; their clocks make short ones a little slower.
+give the same outputs. A call takes some tenths of a microsecond more than in a program in C. `--layers` adds the
+operators that differ most; their clocks make short ones a little slower.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from edgekit.runtime import kernels
 from edgekit.runtime.capi import ffi
 
 ROUND_NS = 20_000_000
-READINGS = 5
-"""Of the clock, in a round."""
+READINGS = 100
+"""Of the clock, in a round: so short that on a busy machine most of them are not interrupted, and the median is of those."""
+CALIBRATION = 5
+"""Runs, the fastest of which says how many make a reading: two builds then read the clock equally often."""
 
 
 class Build:
@@ -55,21 +58,21 @@ class Build:
         self.instance = out[0]
         self.outputs = self._bind()
         self.run()
-        start = perf_counter_ns()
-        self.run()
-        self._group = max(1, ROUND_NS // READINGS // (perf_counter_ns() - start))
+        least = min(self._timed(1) for _ in range(CALIBRATION))
+        self._group = max(1, int(ROUND_NS / READINGS / least))
 
     def run(self) -> None:
         self._check(self._lib.ek_run(self.instance), "run")
 
     def round(self) -> None:
-        times = []
-        for _ in range(READINGS):
-            start = perf_counter_ns()
-            for _ in range(self._group):
-                self.run()
-            times.append((perf_counter_ns() - start) / self._group)
-        self.times.add(times)
+        self.times.add(self._timed(self._group) for _ in range(READINGS))
+
+    def _timed(self, runs: int) -> float:
+        """Nanoseconds of one of several runs."""
+        start = perf_counter_ns()
+        for _ in range(runs):
+            self.run()
+        return (perf_counter_ns() - start) / runs
 
     def _bind(self) -> list[np.ndarray]:
         """Noise in every input; the outputs' arrays."""
@@ -142,7 +145,7 @@ def main() -> None:
         first, second = compare(libs, path, word, options.rounds, False)
         low, middle, high = first.times.paired_ratios(second.times)
         medians = f"{first.times.median_us:.2f} | {second.times.median_us:.2f}"
-        print(f"| {path.parent.parent.name}/{path.stem} | {medians} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
+        print(f"| {path} | {medians} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
         if options.layers:
             print_layers(path, compare(libs, path, word, options.rounds, True), options.layers)
 
