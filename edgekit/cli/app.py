@@ -97,7 +97,8 @@ def _usage(error: Any) -> str:
     """One line for a wrong option or argument."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "edgekit"
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
+    message = error.format_message().rstrip(".")
+    return f"{message}{'' if message.endswith('?') else ';'} see {path} --help"
 
 
 def _fail(code: int, message: str) -> int:

@@ -79,4 +79,6 @@ def _result(tuned: Tuned) -> str:
     measured = f"best runs {tuned.default_us:,.2f} us by default, {tuned.tuned_us:,.2f} us tuned"
     if not tuned.kept:
         return f"nothing to gain: the whole model was no faster, so no choice is kept; {measured}"
-    return f"{measured}, {1 - tuned.ratio:.1%} less; the layers' sum: {tuned.gain_us:,.2f} us less"
+    saved = 1 - tuned.ratio
+    share = f"{saved:.1%} less" if saved >= 0.001 else "under 0.1% less"
+    return f"{measured}, {share}; the layers' sum: {tuned.gain_us:,.2f} us less"

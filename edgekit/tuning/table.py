@@ -155,7 +155,8 @@ class Table:
         try:
             found = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not a {KIND}: {str(error).splitlines()[0]}") from error
+            what = "not text" if isinstance(error, UnicodeDecodeError) else str(error).splitlines()[0]
+            raise InputError(f"{path}: not a {KIND}: {what}") from error
         if not isinstance(found, dict) or "edgekit_tuning" not in found:
             raise InputError(f"{path}: not a {KIND}: has no edgekit_tuning")
         if found["edgekit_tuning"] != VERSION or found.get("edgekit") != __version__:

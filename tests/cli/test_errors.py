@@ -31,12 +31,14 @@ def assert_refused(outcome, *fragments: str) -> None:
 
 USAGE = {
     "no such command": (["transmogrify"], "transmogrify"),
+    "nearly a command": (["tunee"], "'tune', 'prune'? see edgekit --help"),
     "no such option": (["convert", "net.onnx", "--bitz", "8"], "--bitz"),
     "missing argument": (["convert"], "MODEL.onnx"),
     "missing required option": (["eval", "net.ekm"], "--data"),
     "option without a value": (["convert", "net.onnx", "-o"], "-o"),
     "no number": (["run", "net.ekm", "--input", "x.npy", "--threads", "many"], "--threads"),
     "no threads": (["run", "net.ekm", "--input", "x.npy", "--threads", "0"], "--threads"),
+    "no threads to verify with": (["verify", "net.ekm", "--threads", "0-2"], "1 or more"),
     "no batch threads": (["run", "net.ekm", "--input", "x.npy", "--batch-threads", "0"], "--batch-threads"),
     "no stages": (["run", "net.ekm", "--input", "x.npy", "--pipeline", "0"], "--pipeline"),
     "share above one": (["convert", "net.onnx", "--prune", "1.5"], "--prune"),

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.cli.tune import _result as result_text
+from edgekit.commands.tune import Tuned
 from edgekit.format import choices
 from edgekit.format.reader import read
 from edgekit.kernel_sets import listed_kernels
@@ -67,6 +69,17 @@ def test_tune_shows_a_table_and_a_result(edgekit, converted: Path, tmp_path: Pat
     result = next(line for line in lines if line.startswith("result"))
     assert "nothing to gain: the default kernels are the fastest or tie" in result  # there are no others
     assert Table.read(tmp_path / "t.json").kernels == ("scalar",)
+
+
+@pytest.mark.parametrize(
+    "ratio, kept, words", [(0.9, True, "10.0% less"), (0.9998, True, "under 0.1% less"), (1.01, False, "nothing to gain")]
+)
+def test_the_result_is_what_the_model_gains(ratio: float, kept: bool, words: str) -> None:
+    tuned = Tuned(
+        model=Path("net.ekm"), table=Path("net.tuned.json"), applied=None, processor="Z80", kernels=["scalar"], layers=[],
+        gain_us=1.0, default_us=10.0, tuned_us=10.0 * ratio, ratio=ratio, kept=kept,
+    )  # fmt: skip
+    assert words in result_text(tuned)
 
 
 def test_an_onnx_is_tuned_too_and_a_table_is_added_to(edgekit, digits: Path, table: Path, tmp_path: Path) -> None:

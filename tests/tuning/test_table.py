@@ -65,7 +65,7 @@ BAD = {
     "no json": ("{", "not a table of `edgekit tune`"),
     "deep json": ("[" * 100_000, "not a table of `edgekit tune`"),
     "another json": ("[1, 2]", "has no edgekit_tuning"),
-    "no utf-8": ("\udcff", "not a table of `edgekit tune`"),
+    "no utf-8": ("\udcff", "not a table of `edgekit tune`: not text"),
     "another layout": (changed(lambda t: t.update(edgekit_tuning=2)), "a table of version 2"),
     "another version": (changed(lambda t: t.update(edgekit="9.9")), f"edgekit 9.9, this is edgekit {__version__}"),
     "no processor": (changed(lambda t: t.pop("processor")), "has no 'processor'"),
