@@ -22,6 +22,7 @@ import numpy as np
 
 from edgekit.bench.peers import noise
 from edgekit.bench.rounds import Times, interleave
+from edgekit.errors import EdgekitError
 from edgekit.format.reader import read
 from edgekit.runtime import kernels
 from edgekit.runtime.capi import ffi
@@ -138,6 +139,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--layers", type=int, default=0, metavar="N", help="the N operators that differ most")
     options = parser.parse_args()
+    try:
+        print_comparison(options)
+    except (OSError, EdgekitError) as error:
+        sys.exit(str(error))
+
+
+def print_comparison(options: argparse.Namespace) -> None:
+    """A row for each model.
+
+    Raises:
+        OSError, EdgekitError: a library or a model cannot be used.
+    """
     libs = [ffi.dlopen(str(path.resolve())) for path in options.builds]
     word = kernels.mask(options.kernels) | libs[0].EK_REPACK
     print("| model | first, us | second, us | first to second | quartiles |\n|---|---:|---:|---:|---:|")

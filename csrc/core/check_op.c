@@ -125,8 +125,8 @@ static uint64_t padded_length(const axis *a)
     return (uint64_t)a->in + a->before + a->after;
 }
 
-/* In 32 bits once the padded input is known to fit them: on small processors a division of 64 bits would be a
- * function of its own. */
+/* In 32 bits once the padded input is known to fit them: on small processors a division of 64 bits
+ * would be a function of its own. */
 static int axis_fits(const axis *a, int ceil_mode)
 {
     if (a->kernel == 0 || a->stride == 0 || a->dilation == 0)
