@@ -104,6 +104,7 @@ def tune(
     """
     from edgekit.tuning.local import LocalMachine, cpuinfo_name, processor_name
 
+    _destinations(Path(model), output, apply)  # before a board is asked
     arguments = (Path(model), output, seconds, apply, input_shapes, progress or no_progress)
     if on is None:
         return tune_on(LocalMachine(kernels), processor_name(), *arguments)
@@ -131,9 +132,7 @@ def tune_on(
     from edgekit.tuning import Table
     from edgekit.tuning.measure import measure
 
-    destination = source.with_suffix(".tuned.json") if output is None else Path(output)
-    applied = None if apply is None else Path(apply)
-    _check(source, destination, applied)
+    destination, applied = _destinations(source, output, apply)
     sets = tuple(machine.kernel_sets)
     known = Table.read(destination) if destination.is_file() else Table(processor, sets, ())
     _merged(destination, known, Table(processor, sets, ()))  # one that does not fit is refused before the work
@@ -166,20 +165,29 @@ def tune_on(
     )
 
 
-def _check(source: Path, destination: Path, applied: Path | None) -> None:
-    """Refuses early what could only fail after the measuring."""
+def _destinations(
+    source: Path, output: str | os.PathLike[str] | None, apply: str | os.PathLike[str] | None
+) -> tuple[Path, Path | None]:
+    """Where the table and the model with its choices are written.
+
+    Raises:
+        InputError: what could only fail after the measuring.
+    """
     if source.suffix not in (".ekm", ".onnx"):
         raise InputError(f"{source}: not a .ekm or .onnx file")
+    destination = source.with_suffix(".tuned.json") if output is None else Path(output)
+    applied = None if apply is None else Path(apply)
     if destination.suffix != ".json":
         raise InputError(f"{destination}: a table is written as .json; name it so")
     check_destination(destination, source)
     if applied is None:
-        return
+        return destination, None
     if source.suffix != ".ekm":
         raise InputError(f"--apply: {source} is no .ekm; use `edgekit convert --tuned {destination}`")
     if applied.suffix != ".ekm":
         raise InputError(f"{applied}: a model is written as .ekm; name it so")
     check_destination(applied, source, destination)
+    return destination, applied
 
 
 def _merged(path: Path, known: Table, newer: Table) -> Table:

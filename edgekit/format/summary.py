@@ -34,6 +34,9 @@ def summarize(data: bytes) -> dict[str, Any]:
     stored = _stored(data, header, program)
     weights = {op.inputs[1] for op in program.ops if isinstance(op, Accumulate)}
     features = int(header["required_features"])
+    choices: dict[int, dict[str, str]] = {}
+    for choice in program.choices:
+        choices.setdefault(choice.op, {})[choice.instead_of] = choice.kernel
     return {
         "name": program.name,
         "format_version": f"{header['version_major']}.{header['version_minor']}",
@@ -48,7 +51,7 @@ def summarize(data: bytes) -> dict[str, Any]:
         "inputs": [_port(program, name) for name in program.inputs],
         "outputs": [_port(program, name) for name in program.outputs],
         "ops": [
-            {**_op(program, op, live, stored), "choices": {c.instead_of: c.kernel for c in program.choices if c.op == number}}
+            {**_op(program, op, live, stored), "choices": choices.get(number, {})}
             for number, (op, live) in enumerate(zip(program.ops, timeline(program), strict=True))
         ],
         "tensors": list(stored.values()),

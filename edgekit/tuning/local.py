@@ -80,11 +80,9 @@ def cpuinfo_name(text: str) -> str:
     fields: Mapping[str, str] = {
         key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
     }
-    if "model name" in fields:
-        return fields["model name"]
-    if "CPU part" in fields:
+    if "CPU part" in fields:  # first: 32-bit ARM has a model's name, too, which is the same for different parts
         return f"ARM implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
-    return ""
+    return fields.get("model name", "")
 
 
 def _cpuinfo() -> str:

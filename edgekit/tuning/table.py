@@ -22,7 +22,6 @@ Layers of the same shape are one entry, in whatever network they are.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -175,7 +174,7 @@ def _text(value: str | Iterable[str]) -> str:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():  # lone surrogates are not printable
         raise ValueError(f"{value!r} should be a name")
     return value
 
@@ -212,4 +211,4 @@ def _layers(value: Any) -> Iterable[Layer]:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -158,7 +158,8 @@ def test_errors_are_one_line(edgekit, digits: Path, converted: Path, table: Path
     refused(edgekit("tune", converted, "-o", tmp_path / "bad.json", *quick), "bad.json")
     refused(edgekit("tune", converted, "-o", tmp_path / "table.txt", *quick), "written as .json")
     refused(edgekit("tune", converted, "-o", tmp_path / "no" / "t.json", *quick), "does not exist")
-    refused(edgekit("tune", tmp_path / "net.tflite", *quick), "not a .ekm or .onnx")
+    for source in (tmp_path / "net.tflite", "", ".", "/"):
+        refused(edgekit("tune", source, *quick), "not a .ekm or .onnx")
     refused(edgekit("tune", tmp_path / "absent.ekm", *quick), "absent.ekm")
     refused(edgekit("tune", converted, "--apply", converted, "-o", tmp_path / "t.json", *quick), "would overwrite the input")
     refused(edgekit("tune", onnx, "--apply", tmp_path / "x.ekm", "-o", tmp_path / "t.json", *quick), "convert --tuned")

@@ -77,6 +77,8 @@ BAD = {
     "times no object": (changed(lambda t: t["layers"][0].update(us=[])), "us should be microseconds"),
     "time no number": (changed(lambda t: t["layers"][0]["us"].update(add_avx2="x")), "us should be microseconds"),
     "time not finite": (changed(lambda t: t["layers"][0]["us"].update(add_avx2=float("nan"))), "us should be microseconds"),
+    "time too large": (changed(lambda t: t["layers"][0]["us"].update(add_avx2=10**400)), "us should be microseconds"),
+    "name no text": (changed(lambda t: t["layers"][0].update(layer="a\ud800")), "should be a name"),
     "choice not measured": (changed(lambda t: t["layers"][0].update(kernel="add_scalar")), "us lacks add_avx2 or add_scalar"),
     "unknown kernel": (changed(lambda t: t["layers"][0]["us"].update(add_mmx=1)), "no kernel is named add_mmx"),
     "another kind": (changed(lambda t: t["layers"][0]["us"].update(mul_avx2=1)), "kernels of different kinds"),
@@ -112,4 +114,6 @@ def test_choices_are_for_every_layer_of_the_shape(rng: np.random.Generator) -> N
 def test_names_of_processors() -> None:
     assert cpuinfo_name("processor\t: 0\nmodel name\t: AMD EPYC 9R14\nflags : a b\n") == "AMD EPYC 9R14"
     assert cpuinfo_name("processor : 0\nCPU implementer : 0x41\nCPU part : 0xd0b\n") == "ARM implementer 0x41 part 0xd0b"
+    pi = "processor : 0\nmodel name : ARMv7 Processor rev 3 (v7l)\nCPU implementer : 0x41\nCPU part : 0xd08\n"
+    assert cpuinfo_name(pi) == "ARM implementer 0x41 part 0xd08"
     assert cpuinfo_name("") == ""

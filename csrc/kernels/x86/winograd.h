@@ -35,7 +35,7 @@
  * multiplied at a time), X_OFFSET and DIRECT_TAPS (see winograd_pays), and
  *
  *     v_half(w, half)           the first (0) or the last two (1) of each four bytes as int16
- *     multiply_add(acc, x, w)   acc plus pairs of products
+ *     multiply_add(acc, a, b)   acc plus pairs of products of a and b, in any order
  *     broadcast_pair(x)         two int16, in every lane
  */
 #include "../kernels.h"
