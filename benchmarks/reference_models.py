@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     header = ["network", "float %", "int8 %", "file bytes", "arena bytes"]
     if not options.no_latency:
-        header += ["edgekit us", "ONNX Runtime int8 us", "LiteRT int8 us"]
+        header += ["edgekit us", "exported model in ONNX Runtime us", "LiteRT int8 us"]
     print("| " + " | ".join(header) + " |")
     print("| --- |" + " ---: |" * (len(header) - 1))
     with tempfile.TemporaryDirectory() as folder:
